@@ -3,7 +3,10 @@ import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 
-/** The contestant: express-session with connect-redis, set up as its documents say. Usage: REDIS_URL SECRET; prints its port. */
+/**
+ * The contestant: express-session with connect-redis, configured as its documentation shows. Usage: REDIS_URL SECRET;
+ * prints its port.
+ */
 const [redisUrl = '', secret = ''] = process.argv.slice(2);
 const client = createClient({ url: redisUrl });
 await client.connect();

@@ -29,9 +29,9 @@ const SETTLE_MS = 3_000;
 const QUICK_LIMIT = 1_000;
 
 /**
- * Fan-out of one process: Muster's gateway with history, recovery and gap checks on, beside Socket.IO, plain `ws`, and
- * bare sockets. Contestants take turns within each workload. A row in which a delivery is missing or comes twice is a failure
- * and no result: it is told, and left out of the medians.
+ * Fan-out of one process: Muster's gateway with history, recovery and gap checks, beside Socket.IO, plain `ws`, and
+ * bare sockets. Contestants take turns within each workload. A row with a missing or duplicate delivery is reported as
+ * a failure and left out of the medians.
  */
 export const benchFanout = async (options: FanoutOptions): Promise<FanoutResult> => {
   await using stack = new AsyncDisposableStack();
@@ -104,7 +104,7 @@ const measureShape = async (
   return rows;
 };
 
-/** Memory of connections that are in a group and hear nothing, and what their handshakes cost. */
+/** Memory of connections that are in an idle group, and the cost of their handshakes. */
 const measureIdle = async (
   contestants: readonly Contestant[],
   { isQuick, log }: FanoutOptions,

@@ -10,10 +10,10 @@ export interface Shot {
   readonly body?: string;
 }
 
-/** What a load process is to do. Bounded in count and in time. */
+/** Work of a load process, bounded in count and in time. */
 export interface Job {
   readonly origin: string;
-  /** Sent one after the other, from the beginning again when all are sent, unless `single use`. */
+  /** Sent in order, from the start again when all are sent, unless `single use`. */
   readonly shots: readonly Shot[];
   readonly once?: boolean;
   readonly connections: number;
@@ -23,7 +23,7 @@ export interface Job {
   readonly expectedStatus: number;
 }
 
-/** What came of it. Latencies in milliseconds. */
+/** Latencies in milliseconds. */
 export interface Outcome {
   readonly done: number;
   readonly unexpected: number;

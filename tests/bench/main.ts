@@ -5,7 +5,6 @@ import { benchSessions, printSessions } from './sessions.ts';
 import { benchSignatures, printSignatures } from './signatures.ts';
 import { benchStorm, printStorm } from './storm.ts';
 
-/** What every benchmark is given. */
 interface Options {
   readonly rounds: number;
   readonly isQuick: boolean;

@@ -27,7 +27,7 @@ interface Work {
   job(): Promise<Job> | Job;
 }
 
-/** A server of the benchmark and what it can be asked. */
+/** A server of the benchmark. */
 interface Server {
   readonly pid: number;
   readonly origin: string;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createTokenSigner, newSessionId } from '@muster/session/token';
 
-/** What the time of a check says about how much of a forged signature is right. */
+/** Dependence of the time of a check on the correct part of a forged signature. */
 export interface TimingRow {
   readonly signature: string;
   readonly runs: number;
@@ -19,13 +19,13 @@ const RUNS = 10_000;
 const WARM_UP = 20_000;
 /** Values above this share of a class are interruptions of the process, not the comparison. */
 const KEPT = 0.95;
-/** Usual in TVLA: below it, the means of two classes are not told apart. */
+/** Usual in TVLA: below it, the means of two classes are not distinguishable. */
 const SIGNIFICANT_T = 4.5;
 const RIGHT_CHARACTERS = 42;
 
 /**
- * Times `TokenSigner.verify` for two forged tokens, taken in random order: one whose signature is right but for its last
- * character, and one that is wrong from the first. An early exit of the comparison would tell them apart.
+ * Times `TokenSigner.verify` for two forged tokens in random order: one whose signature is right but for its last
+ * character, and one that is wrong from the first. An early exit of the comparison would show as a difference.
  */
 export const benchSignatures = ({ log }: { log: (line: string) => void }): TimingReport => {
   const signer = createTokenSigner([randomBytes(32).toString('hex')]);
@@ -68,7 +68,7 @@ const welch = (one: TimingRow, other: TimingRow): number =>
   (one.meanNs - other.meanNs) /
   Math.sqrt(one.deviationNs ** 2 / one.runs + other.deviationNs ** 2 / other.runs);
 
-/** A report, not a verdict: a busy machine shifts means. */
+/** A report without an assertion: a busy machine shifts means. */
 export const printSignatures = ({ rows, t }: TimingReport): string[] => [
   '| forged signature | runs kept | mean ns | deviation ns |',
   '| --- | --: | --: | --: |',

@@ -8,14 +8,14 @@ import { cpuSecondsOf, median } from './cpu.ts';
 import { FLEET_ENV } from './fanout/contestants.ts';
 import { type Storm, type StormCounts, startStorm } from './storm/storm.ts';
 
-/** How all clients lose their connections at once, and where they come back. */
+/** Causes of a mass disconnect, and the gateway to which clients reconnect. */
 const CASES = {
   'sockets cut, back at the same gateway': { cut: true, survivor: 0 },
   'gateway killed, back at the other one': { cut: false, survivor: 1 },
 } as const;
 type Case = keyof typeof CASES;
 
-/** What one drop came to. */
+/** Result of one mass disconnect. */
 export interface StormRow extends StormCounts {
   readonly what: Case;
   readonly clients: number;
@@ -38,15 +38,15 @@ const PER_CLIENT = 5;
 const PUBLICATIONS_PER_S = 100;
 const SESSIONS_AT_ONCE = 16;
 const SESSION_TRIES = 3;
-/** Publications go on for so long before the drop and after the return. */
+/** Time of publishing before the disconnect and after the reconnect. */
 const AROUND_MS = 2_000;
 const TIMEOUT_MS = 180_000;
 /** Publications that may be refused in one storm, on a machine that is too busy. */
 const MAX_FAILURES = 1_000;
 
 /**
- * Drops all clients of a gateway at once, while publications go on, and waits for them to come back: each with its own
- * session, five groups, and its positions. All try again at once: the worst that can happen.
+ * Disconnects all clients of a gateway at once while publications continue, and waits until they have reconnected: each
+ * with its own session, five groups, and its positions. All retry at once, the worst case.
  */
 export const benchStorm = async (options: StormOptions): Promise<StormRow[]> => {
   const rows: StormRow[] = [];
@@ -97,7 +97,7 @@ const stormOnce = async (what: Case, { isQuick }: StormOptions): Promise<StormRo
   const after = await stateOf(target, publisher.published());
   await sleep(AROUND_MS);
   const counts = await storm.ask({ is: 'heard', counts: await publisher.stop(), timeoutMs: TIMEOUT_MS });
-  // The other gateway is the one that publishes.
+  // The other gateway publishes.
   const published = survivor === 1 ? after.published - before.published : 0;
   return {
     ...{ what, clients, ...counts },
@@ -153,7 +153,7 @@ const startPublisher = (fleet: LocalFleet, url: string, groups: number) => {
   let published = 0;
   let failures = 0;
   let isOver = false;
-  /** True when it was accepted. The same one may be said again: the key makes sure that it counts once. */
+  /** True when it was accepted. A retry is safe: the idempotency key makes sure that it counts once. */
   const tell = async (group: number, s: number): Promise<boolean> => {
     try {
       const answer = await fetch(`${url}/api/publish`, {

@@ -244,7 +244,7 @@ test('[CO10] [FH9] given both stores down, the page shows the outage with its ag
   await until(good, {
     ok: ({ length }) => length === 0,
     what: 'nothing to be good',
-    // Data is stale after 15 s; the page must have been told, and drawn it.
+    // Data is stale after 15 s; the page must have been notified and updated.
     timeoutMs: 30_000,
   });
   expect(await page.locator('[data-state=down]').count()).toBe(0);

@@ -18,7 +18,7 @@ beforeAll(async () => {
   await buildConsole();
   [browser, fleet] = await Promise.all([openBrowser(), startDedicatedFleet()]);
   token = fleet.describe().opsToken;
-  // Keys are in use as soon as the aggregator has seen everybody.
+  // Keys are in use as soon as the aggregator has seen every instance.
   await until(async () => (await fetch(`${fleet.publicUrl}/health`)).ok, {
     what: 'the fleet to be healthy',
     timeoutMs: 30_000,
@@ -261,7 +261,7 @@ test('[CO15] given a tenant, both pages show its users, groups, publications and
   await page.getByLabel(/^Part of the name/).fill('tenants:');
   await page.getByText('2 groups have members.').waitFor();
   const names = await page.locator('.group-list a').allTextContents();
-  // The tail has left its group, or leaves it just now: it is the larger one at most.
+  // The tail has left its group or is about to leave, so the order of the groups may vary.
   expect(names.toSorted()).toEqual([group, `${group} (shop)`]);
   await takeScreenshot(page, 'groups-tenants');
   expect(await seriousIssues(page)).toEqual([]);

@@ -23,7 +23,7 @@ const begin = async (env: Record<string, string> = {}, gateways = 2, aggregators
   const fleet = stack.use(await startDedicatedFleet(env, gateways, aggregators));
   const [aggregator] = fleet.describe().healthAggregators;
   const url = aggregator?.url ?? '';
-  // In the eyes of every aggregator: a replica that dies before it was up is no outage of its service.
+  // For every aggregator: a replica that dies before it was up is not an outage of its service.
   for (const each of fleet.describe().healthAggregators) {
     await until(
       async () => [await statusOf(`${each.url}/health?strict=1`), await statesOf(each.url)] as const,
@@ -50,7 +50,7 @@ const everybody = (fleet: LocalFleet) => {
   const { gateways, sessionServices, healthAggregators } = fleet.describe();
   return [...gateways, ...sessionServices, ...healthAggregators];
 };
-/** What stays green: everybody is alive and ready, and nobody was called dead. */
+/** Every instance is alive and ready, and none was reported dead. */
 const expectAllReady = async (fleet: LocalFleet, timeline: StateRecorder): Promise<void> => {
   for (const { name, url, opsUrl } of everybody(fleet)) {
     expect([name, await statusOf(`${url}/readyz`)]).toEqual([name, 200]);
@@ -90,7 +90,7 @@ test('[CH3] [CH4] when Redis, Postgres or both are unreachable, the store is dow
     await Promise.all(halted.map((name) => fleet.halt(name)));
     expect(await storeSeen(url, store, 'down'), `${halted} halted`).toBeLessThanOrEqual(4_500);
     if (halted.includes('redis')) await storeSeen(url, 'redis', 'down');
-    // Longer than beats live, so that nothing good is left from before.
+    // Longer than the TTL of heartbeats, so that no good state is left from before.
     await sleep(8_000);
     const seen = async () => ({
       health: await statusOf(`${url}/health`),
@@ -149,7 +149,7 @@ interface Hook {
   readonly incident: { readonly id: string; readonly subject: string };
 }
 
-/** Hears webhooks; answers as late and as badly as it is told. */
+/** Receives webhooks; answers with the given delay and status. */
 const openReceiver = async (
   answers: readonly { readonly status: number; readonly lateMs: number }[] = [],
 ) => {
@@ -179,7 +179,7 @@ const leaderOf = async (url: string): Promise<{ name: string; epoch: number } | 
   ((await (await fetch(`${url}/v1/fleet`)).json()) as { leader: { name: string; epoch: number } | null })
     .leader;
 
-/** The one that leads, and the one that does not. */
+/** The leader and the other aggregator. */
 const leadersOf = async (fleet: LocalFleet) => {
   const all = fleet.describe().healthAggregators;
   const leader = await until(() => leaderOf(all[0]?.url ?? ''), { what: 'a leader', timeoutMs: 15_000 });
@@ -264,7 +264,7 @@ test('[CH11] given a webhook receiver that is slow and then fails, no probe is d
   fleet.kill('ws-gateway-1', 'SIGKILL');
   await fleet.halt('ws-gateway-1');
   await until(() => receiver.hooks.length, { what: 'the first try', timeoutMs: 60_000 });
-  // Somebody else dies while the receiver makes everybody wait.
+  // Another instance dies while the receiver delays every delivery.
   const killedAt = performance.now();
   fleet.kill('session-service-1', 'SIGKILL');
   await fleet.halt('session-service-1');

@@ -2,7 +2,7 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import type { DeliveryReport } from '@muster/testkit/delivery-oracle';
 import type { DeliveryWorkload } from '../cluster/delivery-workload.ts';
 
-/** Nothing missing, nothing told as lost, nothing twice, everything in order. */
+/** Nothing missing, nothing reported as lost, nothing twice, everything in order. */
 export const FLAWLESS = {
   missing: [],
   announced: [],
@@ -32,7 +32,7 @@ export const gatewaysMetric = async (fleet: LocalFleet, name: string): Promise<n
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 };
 
-/** Waits for the workload, says how it went, and hands the report over. */
+/** Waits for the workload, logs and returns its report. */
 export const assertDelivery = async (what: string, workload: DeliveryWorkload): Promise<DeliveryReport> => {
   const report = await workload.settle();
   const drops = workload.clients.reduce((sum, { dropped }) => sum + dropped.length, 0);

@@ -70,7 +70,7 @@ test('[CH2] a hanging instance is down within 7 s, and up within 6 s after it co
   await sleep(5_000);
   const resumedAt = performance.now();
   tiny.kill('SIGCONT');
-  // Its beat is seen, and two good probes three seconds apart.
+  // Its heartbeat is seen, and two good probes three seconds apart.
   expect(await timeline.untilState('tiny-1', ['up'], resumedAt), timeline.text()).toBeLessThanOrEqual(6_500);
 });
 

@@ -22,7 +22,7 @@ const SECONDS = Number(process.env['HOSTILE_SECONDS'] ?? 8);
 const HISTORY_TTL = '3s';
 /** Longest time until everything of an attack has run out: the history, its metadata, and a collection of garbage. */
 const AFTERWARDS_MS = 90_000;
-/** What may remain beside the 10 percent: code that was compiled meanwhile, and buffers of connections. */
+/** Allowed beside the 10 percent: code that was compiled meanwhile, and buffers of connections. */
 const HEAP_SLACK_BYTES = 4_000_000;
 const REDIS_SLACK_BYTES = 1_000_000;
 /** Redis may grow by this much while an attack lasts. */
@@ -83,7 +83,7 @@ const redisBytes = async (): Promise<number> =>
 const sessionRows = async (): Promise<number> =>
   Number((await database.query('SELECT count(*) AS rows FROM sessions')).rows[0].rows);
 
-/** The 99th percentile of publishing and hearing it, in ms, while `work` lasts. */
+/** The 99th percentile from publish to delivery, in ms, while `work` lasts. */
 const p99While = async (work: Promise<unknown>): Promise<number> => {
   const times: number[] = [];
   let isOver = false;

@@ -56,7 +56,7 @@ test('[CH12] a gateway that is not ready keeps its connections and gets no new c
 
   await all.blackhole();
   await untilUnready(second?.url ?? '');
-  // The load balancer knows: a request that is no upgrade finds no gateway.
+  // The load balancer has noticed: a request that does not upgrade finds no gateway.
   await until(async () => (await fetch(`${fleet.publicUrl}/api/info`, { method: 'POST' })).status, {
     ok: (status) => status === 503,
     what: 'no gateway for requests',

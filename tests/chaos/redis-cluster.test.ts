@@ -62,7 +62,7 @@ const slotsOf = ({ groups }: DeliveryWorkload) =>
 
 test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and control commands work', async () => {
   await untilHealthy();
-  // An instance says that it is well before the aggregator has probed it often enough to call it up.
+  // An instance reports up before the aggregator has probed it often enough to report it up.
   await until(() => json<FleetView>(`${fleet.publicUrl}/v1/fleet`), {
     ok: ({ services }) => {
       const states = services.flatMap(({ instances }) => instances.map(({ state }) => state));

@@ -53,7 +53,7 @@ test('[FD7] when the primary is killed, the fleet uses the new primary, no conne
     await pause(2_000);
   });
   const report = await assertDelivery('Sentinel failover', workload);
-  // What the old primary had acknowledged and the replica had not got is told, never silent.
+  // Publications that the old primary acknowledged and the replica did not receive are reported as lost.
   expect(report).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
@@ -83,7 +83,7 @@ test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are n
     await pause(1_000);
     await redis.cutReplication();
     await subscription.publish('never replicated');
-    // Nobody has looked at the change stream since, and the replica never will.
+    // The change stream was not read since, and the replica never has the entry.
     expect((await endOwnSession(fleet.publicUrl, ended.credential)).status).toBe(204);
     await failover();
     await until(() => resumes.length, { what: 'the news', timeoutMs: 20_000 });
@@ -93,7 +93,7 @@ test('[FD8] [FD14] when a replica that was behind is promoted, subscribers are n
   expect(report).toMatchObject({
     ...FLAWLESS,
     announced: expect.any(Array),
-    // Publications that came before the stores were compared were taken for the next ones.
+    // Publications that arrived before the stores were compared were taken for the next publications.
     announcedLate: expect.any(Array),
     duplicates: expect.any(Array),
   });

@@ -189,7 +189,7 @@ const killedInRedis = async <T>(victim: string, request: () => Promise<T>): Prom
   }
 };
 
-/** What became of one publication: whether it was acknowledged, and how often it was made. */
+/** Outcome of one publication: whether it was acknowledged, and how often it was made. */
 const outcomes = async (
   calls: readonly { readonly isAcknowledged: boolean; readonly group: string; readonly mark: string }[],
 ): Promise<{ twice: string[]; lost: string[] }> => {

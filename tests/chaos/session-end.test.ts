@@ -114,7 +114,7 @@ interface End {
   readonly plainMs: number;
 }
 
-/** Time of a request that nobody has to do anything for. */
+/** Time of a request without any work. */
 const plainRequest = async (): Promise<number> => {
   const startedAt = performance.now();
   await (await fetch(`${fleet.describe().publicUrl}/readyz`)).arrayBuffer();

@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '@muster/testkit/wait';
 
-/** One change of an instance, as an aggregator told it. */
+/** One change of an instance, as an aggregator reported it. */
 export interface StateChange {
-  /** ms after the beginning of the timeline. */
+  /** ms after the start of the timeline. */
   readonly at: number;
   readonly name: string;
   readonly state: string;
   readonly why: string;
 }
 
-/** Everything that an aggregator has said about instances, in order. Disposing stops asking. */
+/** All reports of an aggregator about instances, in order. Disposing stops the polling. */
 export interface StateRecorder extends AsyncDisposable {
   readonly changes: readonly StateChange[];
   /** Waits until an instance is in one of these states; answers how long after `since` (by `performance.now()`) that was. */
@@ -29,7 +29,7 @@ interface FleetBody {
   }[];
 }
 
-/** Asks for `/v1/fleet` again and again, and notes every change. */
+/** Polls `/v1/fleet` and records every change. */
 export const recordStates = (url: string): StateRecorder => {
   const startedAt = performance.now();
   const sightings: StateChange[] = [];
@@ -67,7 +67,7 @@ export const recordStates = (url: string): StateRecorder => {
     untilState: async (name, states, since, timeoutMs = 30_000) => {
       const from = since - startedAt;
       const find = () => {
-        // The state it was in when the waiting began counts too.
+        // The state at the start of the wait counts too.
         const before = sightings.findLast((one) => one.name === name && one.at <= from);
         if (before && states.includes(before.state)) return before;
         return sightings.find((one) => one.name === name && one.at >= from && states.includes(one.state));

@@ -8,7 +8,7 @@ import { afterEach, expect, test } from 'vitest';
 import { signInUser } from '../cluster/clients.ts';
 import { startDedicatedFleet } from '../cluster/dedicated-fleet.ts';
 
-// What is told of an outage while it lasts, and what stands afterwards. A whole fleet with the default settings and two aggregators.
+// Reports during an outage, and the state after it. A whole fleet with the default settings and two aggregators.
 
 let stack = new AsyncDisposableStack();
 afterEach(async () => {
@@ -120,7 +120,7 @@ test('[CH15] when Redis hangs for 75 s, the impact is reported within 5 s, and o
     expect(users).not.toBe('');
     expect(Date.now() - stoppedAt).toBeLessThanOrEqual(5_000);
   }
-  // What it says is true: people can sign in, and no message is taken.
+  // The report is right: users can sign in, and publications are rejected.
   const { credential } = await signInUser(fleet.describe(), 'ann');
   expect(credential).toBeDefined();
   const publish = await fetch(`${fleet.publicUrl}/api/publish`, {

@@ -57,7 +57,7 @@ test('[CM17] given Postgres is stopped, when any command needs it, then it ends 
   await using server = await openFaultProxy(stores.databaseUrl);
   await using own = await startService({ ...stores, databaseUrl: server.url });
   await using aggregator = await startAggregator(stores, { ...FAST, EXPECTED: 'session-service=1' });
-  // What a load balancer does with these paths.
+  // Routes these paths as a load balancer does.
   await using front = await openFront((path) =>
     path.startsWith('/v1/fleet') ? aggregator.app.port : own.app.port,
   );

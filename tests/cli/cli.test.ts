@@ -264,7 +264,7 @@ test('[CM6] [CM19] given API keys, when the commands run, then they are created,
 test('[CM7] [CM18] given a step that fails, when doctor runs, then it names the step and remedy and ends its session', async () => {
   const { code, out } = await muster('doctor');
   expect(code).toBe(1);
-  // This is a session service alone: nobody takes the socket.
+  // A session service without a gateway: the socket is not accepted.
   expect(out).toMatch(
     /^ok +login +[\d.]+ ms +session [\da-f-]{36}\nFAILED +connect .+\n +remedy: check that the load/,
   );

@@ -22,7 +22,7 @@ afterAll(() => stack.disposeAsync());
 const NO_SESSION = '6a7f5f0e-3b1c-4d7e-9c55-0d6f6ed1a111';
 const sessions = () => createSessions({ baseUrl: service.url, apiKey: SERVICE_KEY });
 
-/** A server that fails as it is told, to see what the client makes of it. */
+/** A server with given faults. */
 const faulty = async (answer: (calls: number, req: IncomingMessage, res: ServerResponse) => void) => {
   const calls: string[] = [];
   const server = stack.use(
@@ -89,7 +89,7 @@ test('[CL1] no answer at all has the reason network', async () => {
   await expect(lost.create({})).rejects.toMatchObject({ status: 0, reason: 'network' });
 });
 
-/** The service behind a proxy that loses the answer to each first request under a key: made, and not told. */
+/** The service behind a proxy that loses the answer to each first request under a key: created, not acknowledged. */
 const lossy = async () => {
   const keys: string[] = [];
   const server = await faulty(async (_calls, req, res) => {

@@ -5,7 +5,7 @@ import WebSocket from 'ws';
 import { signInUser } from './clients.ts';
 import { startDedicatedFleet } from './dedicated-fleet.ts';
 
-/** What strangers send, through the load balancer as they would. */
+/** Input of unknown clients, through the load balancer. */
 let fleet: LocalFleet;
 let about: ReturnType<LocalFleet['describe']>;
 let token = '';

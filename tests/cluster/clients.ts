@@ -88,7 +88,7 @@ export const sdkClient = async (publicUrl: string, credential: Credential): Prom
   };
 };
 
-/** Connects two clients that are on different gateways; extra ones are closed again. */
+/** Connects two clients that are on different gateways; extra clients are closed again. */
 export const onDifferentGateways = async (
   connect: readonly [() => Promise<SdkClient>, () => Promise<SdkClient>],
 ): Promise<[SdkClient, SdkClient]> => {

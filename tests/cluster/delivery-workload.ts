@@ -8,7 +8,7 @@ import { Centrifuge } from 'centrifuge';
 import WebSocket from 'ws';
 import { signInUser } from './clients.ts';
 
-/** Where a workload gathers. */
+/** Addresses and keys of a fleet. */
 export interface FleetAccess {
   readonly publicUrl: string;
   readonly serviceApiKey: string;
@@ -43,7 +43,7 @@ export interface DeliveryWorkload extends AsyncDisposable {
   retries(): number;
   /** Publishes while `work` runs, and until at least `more` further publications are out afterwards. */
   publishDuring(work: () => Promise<void>, more?: number): Promise<void>;
-  /** Waits until everybody has everything, or was told, and judges. */
+  /** Waits until every client has every publication or was notified of the loss, and reports. */
   settle(timeoutMs?: number): Promise<DeliveryReport>;
 }
 
@@ -52,7 +52,7 @@ const CONNECTING_AT_ONCE = 20;
 const RETRY_MS = 100;
 const ATTEMPT_TIMEOUT_MS = 3_000;
 
-/** Signs users in, connects and subscribes everybody. Nothing has been published yet then. */
+/** Signs users in, connects and subscribes every client. No publications yet. */
 export const startDeliveryWorkload = async (
   meeting: FleetAccess,
   options: WorkloadOptions,
@@ -118,7 +118,7 @@ const connectClient = async (
   client.on('connected', ({ data }) => {
     member.gateway = data.gateway;
   });
-  // The first one is our own wish.
+  // The first `connecting` event is not a disconnect.
   client.connect();
   await client.ready(20_000);
   client.on('connecting', () => member.dropped.push(member.gateway));
@@ -159,7 +159,7 @@ const createPublisher = (
     }
   };
   const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-  /** One after the other and each until it is taken, as somebody does who wants order. */
+  /** Sequential: each is retried until it is accepted, as by a client that needs the order. */
   const publishTo = async (group: string, isOver: () => boolean): Promise<void> => {
     while (!isOver()) {
       const n = oracle.nextPublication(group);

@@ -7,7 +7,7 @@ import { until } from '@muster/testkit/wait';
 const run = promisify(execFile);
 
 const ROOT = resolve(import.meta.dirname, '../..');
-/** One name: what a killed run left behind is removed by the next one. */
+/** A fixed name: the next run removes the leftovers of a killed run. */
 const PROJECT = 'muster-test';
 const COMMAND_TIMEOUT_MS = 600_000;
 const HEALTHY_WITHIN_MS = 90_000;

@@ -5,7 +5,9 @@ import { type ComposeFleet, startComposeFleet } from './compose.ts';
 import { startTraffic } from './traffic.ts';
 
 const log = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
-/** What no fault may cause. A failover may lose what the old primary had not handed on yet, and says so. */
+/**
+ * Never caused by a fault. A failover may lose publications that the old primary had not replicated, and reports them.
+ */
 const NOTHING_WRONG = { missing: [], duplicates: [], misordered: [], unexpected: [] };
 const FAILED_OVER_WITHIN_MS = 60_000;
 

@@ -11,7 +11,7 @@ const TRY_TIMEOUT_MS = 5_000;
 const TRIES = 600;
 const ARRIVED_WITHIN_MS = 60_000;
 
-/** A back end that publishes, and clients on every gateway that write down what they hear. */
+/** A back end that publishes, and clients on every gateway that record what they receive. */
 export interface Traffic extends AsyncDisposable {
   readonly clients: readonly SdkClient[];
   readonly oracle: DeliveryOracle;
@@ -19,7 +19,7 @@ export interface Traffic extends AsyncDisposable {
   published(): number;
   /** Waits for some more publications to be acknowledged. */
   more(count: number): Promise<void>;
-  /** Publishes no more, waits until all has arrived everywhere, and judges. */
+  /** Stops publishing, waits until every publication has arrived everywhere, and reports. */
   finish(): Promise<ReturnType<DeliveryOracle['report']>>;
 }
 
@@ -54,7 +54,7 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
       await sleep(PAUSE_MS);
     }
   })();
-  // Looked at when the traffic is finished; until then nobody waits for it.
+  // Awaited in `finish`; a rejection before that is not unhandled.
   going.catch(() => {});
   const stop = async () => {
     isGoing = false;

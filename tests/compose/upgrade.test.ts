@@ -13,7 +13,7 @@ const TRY_TIMEOUT_MS = 10_000;
 const hasEngine = await dockerAnswers(process.env);
 if (!hasEngine) log('SKIPPED: no Docker engine answers, and no upgrade has been tested');
 
-/** What back ends and clients noticed. */
+/** Observations of back ends and clients. */
 interface Noticed {
   readonly publications: number;
   readonly logins: number;
@@ -121,7 +121,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
     const noticed = await during(async () => {
       await scale(5);
       await fleet.untilHealthy(5);
-      // Open sockets on the new ones too.
+      // Open sockets on the new replicas too.
       const others: SdkClient[] = [];
       for (let index = 0; index < CLIENTS; index += 1) {
         const { credential } = await signInUser(fleet, `other-${index}`);

@@ -149,7 +149,7 @@ test('[ST32] when Redis forgets its scripts while a replica publishes, its publi
   const admin = new Redis(url);
   stack.defer(() => admin.disconnect());
   const retention = { size: 200, ttlMs: 60_000, metaTtlMs: 60_000 };
-  // What one replica makes known is not known for the other, in one process neither: both meet the unknown script.
+  // Each replica records known scripts separately: both meet the unknown script.
   const unknownScripts = async () =>
     Number(/errorstat_NOSCRIPT:count=(\d+)/.exec(await admin.info('errorstats'))?.[1] ?? 0);
   const appendOnce = (bus: typeof one) =>

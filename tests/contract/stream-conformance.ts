@@ -144,7 +144,7 @@ const onlyIfSubscribed = (fixture: BusFixture): void => {
     expect(first).toMatchObject({ offset: 1, outcome: 'published' });
     await expect.poll(() => b.received.length).toBe(1);
     b.bus.unsubscribe(ROOM);
-    // There is a stream now, so somebody may come back to it.
+    // There is a stream now, so clients may recover from it.
     expect(await a.bus.append(ROOM, draft(3), cautious)).toMatchObject({ offset: 2, epoch: first.epoch });
     const other = 'other' as GroupKey;
     expect(await a.bus.append(other, draft(4), OPTIONS)).toMatchObject({ outcome: 'published' });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../architecture/source-files.ts';
 
-/** What a shell block needs to run. */
+/** Environments of shell blocks. */
 export const MARKS = ['fleet', 'run', 'stores', 'compose', 'kubernetes'] as const;
 export type Mark = (typeof MARKS)[number];
 
@@ -26,7 +26,7 @@ export interface Block {
 /** A block that a test runs. */
 export interface Runnable extends Block {
   readonly mark: Mark;
-  /** Goes on until the document ends. */
+  /** Runs until the document ends. */
   readonly isBackground: boolean;
   /** Too slow for `npm test`. */
   readonly isSlow: boolean;
@@ -59,7 +59,7 @@ export const isShell = ({ language }: Block): boolean => SHELLS.includes(languag
 /** `document:line`, as editors open it. */
 export const positionOf = ({ document, line }: Block): string => `${document}:${line}`;
 
-/** What is wrong with the mark of a shell block; undefined when nothing is. */
+/** Fault of the mark of a shell block; undefined when it is valid. */
 export const markFault = (block: Block): string | undefined => {
   const { info } = block;
   if (info.startsWith('not-run:')) {

@@ -22,7 +22,7 @@ export interface ShellOptions {
   readonly env: NodeJS.ProcessEnv;
   /** For code and output of the blocks. */
   readonly scratch: string;
-  /** What the documents log, and what it is in this run: addresses, above all. */
+  /** Texts of the documents and their values in this run, such as addresses. */
   readonly replacements: ReadonlyMap<string, string>;
   readonly blockTimeoutMs?: number;
   /** Runs what `npx` would find without npm, whose start takes longer than most commands. */
@@ -33,7 +33,7 @@ export interface ShellOptions {
 export interface DocumentShell extends AsyncDisposable {
   /** Rejects, naming document and line, when the block fails, takes too long, or shows something else. */
   run(block: Runnable): Promise<string>;
-  /** What a background block has written so far. */
+  /** Output of a background block up to now. */
   outputOf(block: Runnable): string;
 }
 

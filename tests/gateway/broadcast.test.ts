@@ -137,7 +137,7 @@ test.each([
       message: expect.stringContaining('idempotency_key'),
     });
     expect(responses[449].error).toMatchObject({ code: 100, outcome: 'not_published' });
-    // What was on its way arrives now: it was made although the answer was an error.
+    // The delayed publication arrives now: it was made although the answer was an error.
     await redis.pass();
     await until(async () => (await call('publish', { channel: 'ready', data: 1 })).error === undefined, {
       what: 'Redis to answer again',

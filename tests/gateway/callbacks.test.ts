@@ -41,7 +41,7 @@ const start = async (env: NodeJS.ProcessEnv = {}) => {
       CALLBACK_SUBSCRIBE_URL: `${application.url}/subscribe`,
       CALLBACK_PUBLISH_URL: `${application.url}/publish`,
       CALLBACK_RPC_URL: `${application.url}/rpc`,
-      // A busy machine is no fault of the application.
+      // A busy machine must not count as a timeout of the application.
       CALLBACK_TIMEOUT_MS: '30000',
       ...env,
     }),

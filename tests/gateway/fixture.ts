@@ -25,7 +25,7 @@ export interface TestGateway extends AsyncDisposable {
   readonly url: string;
   readonly wsUrl: string;
   readonly opsUrl: string;
-  /** Sum of all series of a metric, or the value of the one given with labels. */
+  /** Sum of all series of a metric, or the value of the series given with labels. */
   metric(name: string): Promise<number>;
   /** Reloads as SIGHUP does, with these variables added. Throws for an invalid configuration. */
   reload(more?: NodeJS.ProcessEnv): void;

@@ -103,7 +103,7 @@ test('[LM2] [LM17] [LM18] given an address at its limit, when a client upgrades,
     { what: 'a free connection of the address' },
   );
   expect(await gateway.metric('gateway_rate_limited_total{scope="ip"}')).toBeGreaterThan(0);
-  // Some proxies write the port of the client, which is another one each time.
+  // Some proxies add the port of the client, which differs for each connection.
   await from('198.51.100.7:5001');
   await from('198.51.100.7:5002');
   await expect(from('198.51.100.7:5003')).rejects.toThrow('429');

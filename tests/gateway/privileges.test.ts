@@ -80,7 +80,7 @@ test('[GS19] given a connection, when the secret is rotated, then the connection
   await client.ready(5_000);
   const closed = new Promise((resolve) => client.once('connecting', resolve));
   expect((await fleet.sessions.bearer(token, 'POST', '/v1/session/rotate')).status).toBe(200);
-  // Changes arrive in order: had the rotation closed it, the first reason would be another one.
+  // Changes arrive in order: had the rotation closed it, the first reason would differ.
   const raised = await fleet.sessions.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2, amr: ['otp'] });
   expect(raised.status).toBe(200);
   expect(await closed).toMatchObject({ code: 3014, reason: 'session renewed: step_up' });

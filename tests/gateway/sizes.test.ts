@@ -169,7 +169,7 @@ test('[RC7] [RC15] given removed or expired publications, when an SDK reconnects
     ['removed', async () => void (await call('history_remove', { channel: 'removed' }))],
     ['brief:1', () => new Promise<void>((resolve) => void setTimeout(resolve, 1_050))],
   ] as const) {
-    // Somebody who stays, so that the gateways keep the group in memory.
+    // Members that stay, so that the gateways keep the group in memory.
     const stay = [await listener(group), await listener(group, gateways[1])];
     for (const gateway of gateways) {
       const one = await listener(group, gateway);

@@ -82,7 +82,7 @@ test('[EX9] given an unavailable issuer, then it is queried every five seconds a
   delete published[JWKS];
   clock.advance(59 * 60_000);
   expect(await outcome(keys, 'a')).toBe('found');
-  // Whether there is such a key is not ours to say just now.
+  // The key may exist: the keys of the issuer are unavailable.
   expect(await outcome(keys, 'b')).toBe('ISSUER_UNAVAILABLE');
   clock.advance(2 * 60_000);
   expect(await outcome(keys, 'a')).toBe('ISSUER_UNAVAILABLE');

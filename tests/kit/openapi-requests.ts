@@ -12,7 +12,7 @@ export interface DocumentedOperation {
   /** Takes forms and no JSON. */
   readonly isForm: boolean;
   readonly statuses: ReadonlySet<number>;
-  /** Asks for an API key rather than for a session. */
+  /** Requires an API key, not a session. */
   readonly isForServices: boolean;
 }
 
@@ -79,7 +79,7 @@ export const requestFor = (operation: DocumentedOperation, marker: string): Arbi
   });
 };
 
-/** Members as parameters; whatever is no object goes as it is. */
+/** Members as parameters; any value but an object is unchanged. */
 const formOf = (json: string): string => {
   try {
     const value: unknown = JSON.parse(json);

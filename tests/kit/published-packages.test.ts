@@ -44,7 +44,7 @@ const install = (tarball: string): void => {
   }
 };
 
-/** What the snippets of the README take for granted: an application, and its own functions. */
+/** Declarations that the snippets of the README assume: an application, and its own functions. */
 const GIVEN = `
 import type { Express } from 'express';
 import type { IncomingMessage, Server } from 'node:http';

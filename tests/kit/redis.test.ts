@@ -154,7 +154,7 @@ test('[RD9] given a missing permission, then the check fails with that reason', 
   await using redis = await open(20, server.url.replace('redis://', 'redis://app:pw@'));
   expect(await checked(redis)).toBeUndefined();
   for (const rules of [
-    ['~t:*', '+@all'], // What people write: no channels.
+    ['~t:*', '+@all'], // Common mistakes: no channels.
     ['&t:*', '+@all'],
     [...enough, '-@scripting'],
     [...enough, '-publish'],
@@ -195,7 +195,7 @@ test('[RD9] given an unknown database behind sentinels, then the check fails wit
   await expectNothingInDatabase0(sentinels.url, sentinels.servers[0].url);
 }, 60_000);
 
-/** Asks `url` for a database that does not exist, and for one that does. */
+/** Connects to a database that does not exist, and to an existing database. */
 const expectNothingInDatabase0 = async (url: string, primaryUrl: string): Promise<void> => {
   const admin = new Redis(primaryUrl);
   await using elsewhere = await open(20, `${url}/99`);

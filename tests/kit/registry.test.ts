@@ -98,7 +98,7 @@ test('[BT3] given a process whose address was taken, then it is notified that it
 test('[BT4] given a process whose heartbeats stop, then it is listed without a heartbeat', async () => {
   const beat = beatOf(instance('01', 'a:1', 'four'));
   await until(() => registry('four'), { ok: (seen) => seen.beats.length === 1, what: 'a first beat' });
-  // It goes on beating, so a look may come too late.
+  // Heartbeats continue, so a late read may miss the state.
   const seen = await until(
     async () => {
       await redis.lane().del(`${redis.prefix}fleet:{four}:beat:01`);
@@ -138,7 +138,7 @@ test('[BT5] [BT8] given directives, then drain withdraws readiness once and resu
 test('[BT6] a heartbeat reports delay and utilisation of the event loop', async () => {
   await using _beat = beatOf(instance('06', 'f:1', 'six'));
   const readings = async () => (await registry('six')).beats[0]?.load ?? {};
-  // Everything stands still for longer than a beat lasts, again and again.
+  // Blocks the event loop for longer than the TTL of a heartbeat, again and again.
   const stall = setInterval(() => {
     const until = performance.now() + 80;
     while (performance.now() < until);

@@ -43,7 +43,7 @@ describe('stores', () => {
     ]);
   });
 
-  test('[TS2] the template is migrated once, also when many ask at once', async () => {
+  test('[TS2] given concurrent callers, then the template is migrated once', async () => {
     let migrations = 0;
     const migrate = async (url: string) => {
       migrations += 1;
@@ -75,7 +75,7 @@ describe('stores', () => {
     await redis.del('somebody-elses');
   });
 
-  test('[TS4] says which stores, in which version, and why those', async () => {
+  test('[TS4] reports the stores, their versions, and the reason of the choice', async () => {
     const { redisUrl, databaseUrl } = inject('storeBackend');
     const env = { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl };
     await using backing = await openStoreBackend(env, () => {});
@@ -254,7 +254,7 @@ describe('faults', () => {
     await hear(again.heard, 'back');
   });
 
-  test('[FP5] a reset cuts what is open and lets new ones through', async () => {
+  test('[FP5] a reset cuts open connections and allows new connections', async () => {
     using echo = await openEcho();
     await using proxy = await openFaultProxy(echo.url);
     using client = await dial(proxy.port);
@@ -268,7 +268,7 @@ describe('faults', () => {
     await hear(again.heard, 'on');
   });
 
-  test('[FP6] with a mark, faults are for those who said it, also for those who come meanwhile', async () => {
+  test('[FP6] given a mark, faults apply to the connections that sent it, including later connections', async () => {
     using echo = await openEcho();
     await using proxy = await openFaultProxy(echo.url, { only: /name=bus/ });
     using plain = await dial(proxy.port);

@@ -6,7 +6,7 @@ import { startTimeOf } from '@muster/local/process-identity';
 import { inject } from 'vitest';
 import { FAKE_ENTRY_POINTS } from './entry-points.ts';
 
-/** A fleet of stand-ins, and what it said. */
+/** A fleet of fake services, and its output. */
 export interface FakeFleet extends AsyncDisposable {
   readonly fleet: LocalFleet;
   readonly said: readonly string[];
@@ -48,5 +48,5 @@ export const fakeFleet = async (
   return { fleet, said, [Symbol.asyncDispose]: () => fleet.stop() };
 };
 
-/** True while a process of that id exists and is no zombie. */
+/** True while a process of that id exists and is not a zombie. */
 export const isRunning = (pid: number): boolean => startTimeOf(pid) !== undefined;

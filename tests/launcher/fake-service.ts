@@ -1,7 +1,7 @@
 import { appendFileSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 
-// Stands in for every service where only the launcher is tested: ready at once, does as it is told.
+// A fake of every service for tests of the launcher: ready at once, configured by its environment.
 const environment = process.env;
 const name = environment['INSTANCE_NAME'];
 const diary = environment['DIARY'];

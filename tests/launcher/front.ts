@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 
-/** What the load balancer does, as far as one client of one replica needs it. */
+/** A load balancer for one client of one replica. */
 export const openFront = async (
   portOf: (path: string) => number,
 ): Promise<{ readonly url: string } & AsyncDisposable> => {

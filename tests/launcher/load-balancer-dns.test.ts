@@ -9,7 +9,7 @@ import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { startTestProxy } from './proxy.ts';
 
-// HAProxy with the configuration of containers: replicas are the addresses of a name, as Docker and Kubernetes tell them.
+// HAProxy with the configuration of containers: replicas are the addresses of a name, as in Docker and Kubernetes.
 
 const QUESTION_AT = 12;
 const LOAD_MS = 2_500;
@@ -86,7 +86,7 @@ const startProxy = async (records: Readonly<Record<string, readonly string[]>>, 
   return `http://127.0.0.1:${port}`;
 };
 
-/** What eight clients are answered while `change` happens and for a while after. */
+/** Statuses that eight clients receive during `change` and for a while after. */
 const answersDuring = async (url: string, change: () => unknown): Promise<Map<string, number>> => {
   const seen = new Map<string, number>();
   const endAt = performance.now() + LOAD_MS;
@@ -128,7 +128,7 @@ test('[LB12] an address that now belongs to another service gets no requests for
   const url = `${await startProxy(records, port)}/v1/sessions`;
   await untilServed(url);
   await old.end();
-  // Its health checks have failed by now; the name server still tells the old address, as HAProxy remembers it.
+  // Its health checks have failed by now; the name server still returns the old address, which HAProxy has cached.
   await sleep(1_000);
   const seen = await answersDuring(url, () => replica('ws-gateway', '127.0.0.2', port));
   expect([...seen.keys()]).toEqual(['200 session-service']);

@@ -139,7 +139,7 @@ const command = async (socketPath: string, text: string): Promise<string> => {
   for await (const chunk of socket) answer += chunk;
   return answer;
 };
-/** Asks over TLS; resolves with the headers that the replica got, and the name in the certificate. */
+/** Sends a request over TLS; resolves with the headers that the replica received, and the name in the certificate. */
 const askByTls = (port: number): Promise<{ headers: Record<string, string>; name: unknown }> =>
   new Promise((resolve, reject) => {
     const options = { port, host: '127.0.0.1', path: '/api/info', rejectUnauthorized: false, agent: false };

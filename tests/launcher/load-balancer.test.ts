@@ -167,7 +167,7 @@ const killedInside = async (method: string, path: string): Promise<{ answer: Res
     what: 'the request inside a replica',
   });
   started.fleet.kill(victim, 'SIGKILL');
-  // A 502, or the end of a kept-alive connection without an answer: SPEC.md says when.
+  // A 502, or the end of a kept-alive connection without an answer, as in SPEC.md.
   const answer = await answering.catch(() => Response.error());
   return { answer, names: reached(id) };
 };

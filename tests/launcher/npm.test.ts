@@ -13,7 +13,7 @@ const run = promisify(execFile);
 // Where the tests were not started by `npm test`, the tools may still be missing.
 beforeAll(() => run('npm', ['run', 'setup'], { cwd: ROOT }), 180_000);
 
-/** `npm start` with the real services, ready. Its registry is a closed port: whatever asks it fails. */
+/** `npm start` with the real services, ready. Its registry is a closed port: every request to it fails. */
 const npmStart = async (dataDir: string) => {
   const args = ['start', '--', '--data', dataDir, '--port', '0', '--base-port', '0'];
   const npm = spawn('npm', args, {

@@ -83,7 +83,7 @@ test('[RD10] on a cluster the account of the guide, with the rules for a cluster
   }
 });
 
-test('[RD10] on a cluster, without any one of the rules for it a command is rejected', async () => {
+test('[RD10] on a cluster, without each of the rules for it a command is rejected', async () => {
   for (const word of onCluster) {
     await grant([...everywhere, ...onCluster]);
     for (const { direct } of cluster.nodes) await direct.call('ACL', 'LOG', 'RESET');

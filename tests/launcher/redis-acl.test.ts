@@ -43,7 +43,7 @@ const refused = async (): Promise<string[]> => {
   const entries = (await admin.call('ACL', 'LOG')) as string[][];
   return entries.map((entry) => `${entry[3]} ${entry[7]}`);
 };
-/** What people do, each thing once; what is refused meanwhile stands in the log of Redis. */
+/** Every use of Redis once; rejected commands are in the log of Redis. */
 const useEverything = async (): Promise<void> => {
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
   const client = await connected(sdk(gateway, { token: body.token }));
@@ -88,7 +88,7 @@ test('[RD10] the account of the guide may query subscribers: no publication is k
   expect(await refused()).toEqual([]);
 });
 
-test('[RD10] without any one of its rules a command is rejected', async () => {
+test('[RD10] without each of its rules a command is rejected', async () => {
   for (const word of words.filter((one) => one !== WITHOUT_DANGER)) {
     await grant(words);
     await admin.call('ACL', 'LOG', 'RESET');

@@ -122,7 +122,7 @@ test('[LA17] a lock file that names another process does not prevent Postgres fr
   const lock = join(directory.path, 'postgres', 'postmaster.pid');
   expect(existsSync(lock)).toBe(false);
   mkdirSync(dirname(lock), { recursive: true });
-  // Process 1 lives on every machine, and is no Postgres.
+  // Process 1 runs on every machine, and is not a Postgres.
   writeFileSync(lock, `1\n${dirname(lock)}\n1\n5432\n\n127.0.0.1\n0 0\nready\n`);
   await using started = await fakeFleet(directory.path, { env, gateways: 1 });
   expect(started.fleet.describe().databaseUrl).toContain('127.0.0.1');

@@ -136,6 +136,6 @@ test('[LA16] the next start stops the children of a killed launcher, and no othe
   expect(other.isRunning()).toBe(true);
   await other.stop({ signal: 'SIGKILL', deadlineMs: 1_000 });
   expect(started.said[0]).toMatch(/^stopped the processes of a killed launcher: .*postgres \(pid \d+\)/);
-  // The same cluster: its password is the old one.
+  // The same cluster: its password is unchanged.
   expect(new URL(started.fleet.describe().databaseUrl).password).toBe(new URL(databaseUrl).password);
 });

@@ -85,7 +85,8 @@ describe('routes for back ends', () => {
         service.bearer(theirs.key, method, path.replace('{id}', id), bodies[`${method} ${path}`]);
       const [foreign, nobody] = [await ask(opened.body.id), await ask(NOBODY)];
       if (method === 'DELETE') {
-        // Ending what is not there is fine for whoever may see everything; here it must not tell one from the other.
+        // Ending an unknown session succeeds for callers with all permissions; here it must not be distinguishable from
+        // a foreign session.
         expect(foreign.status).toBe(nobody.status);
       } else {
         expect({ method, path, status: foreign.status }).toEqual({ method, path, status: 404 });
@@ -345,7 +346,7 @@ describe('hosts of tenants', () => {
     const [a, plain] = [await end('a'), await end('default')];
     const redis = new Redis(stores.redisUrl);
     for (const from of ['redis', 'postgres'] as const) {
-      // Without the tombstone Postgres is asked, and writes it again.
+      // Without the tombstone Postgres is queried, and the tombstone is written again.
       if (from === 'postgres') await redis.del([a, plain].map(({ id }) => `${stores.redisPrefix}s:{${id}}`));
       for (const [{ token }, own, foreign] of [
         [a, 'a.example.com', ['b.example.com', 'www.example.com']],

@@ -222,7 +222,7 @@ describe('the audit log', () => {
     expect(await readOn()).toEqual([]);
     await slow.query('COMMIT');
     await slow.end();
-    // A transaction of anybody on this server, older than ours, holds the feed back for as long as it runs.
+    // Any older transaction on this server holds the feed back for as long as it runs.
     await until(readOn, { ok: ({ length }) => length >= 2, what: 'both events' });
     await readOn();
     expect(seen).toEqual(['test.slow', 'session.created']);

@@ -43,7 +43,7 @@ afterAll(() => stack.disposeAsync());
 const sql = (text: string, values: unknown[] = []) =>
   withClient(stores.databaseUrl, async (client) => (await client.query(text, values)).rows);
 let users = 0;
-/** Each of a user of its own: nobody gives way to anybody. */
+/** A new user each time, so the session limit never applies. */
 const login = async () => {
   users += 1;
   const { body } = await service.service('POST', '/v1/sessions', { user_id: `u_${users}` });
@@ -115,7 +115,7 @@ test('[SE21] given a failover that lost a tombstone, the next heartbeats restore
   await service.service('DELETE', `/v1/sessions/${id}`);
   await sleep(1100);
   const [last] = await redis.lane().xrevrange('t:{bus}log', '+', '-', 'COUNT', 1);
-  // The new primary never heard of the end: the old snapshot, and a stream without its last entry.
+  // The new primary lacks the end: the old snapshot, and a stream without its last entry.
   await redis.lane().multi().xdel('t:{bus}log', last![0]).set(`t:s:{${id}}`, stale!, 'PX', 60_000).exec();
   await until(async () => (await check(token)).status === 401, { what: 'the end again', timeoutMs: 5000 });
 });

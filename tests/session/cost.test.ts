@@ -50,7 +50,10 @@ const json = (path: string, body: string): Call => ({
 const list = (size: number, one: (n: number) => string, between = ',') =>
   Array.from({ length: size }, (_, n) => one(n)).join(between);
 
-/** What is larger, the size of the smaller input, the status of both, and the call. Headers end at 16 KB, bodies at 64 KB. */
+/**
+ * The growing part, the size of the smaller input, the status of both, and the call. Headers end at 16 KB, bodies at 64
+ * KB.
+ */
 const INPUTS: readonly [what: string, size: number, status: number, call: (size: number) => Call][] = [
   ['unknown members of a body', 600, 422, (n) => json('/v1/sessions', `{${list(n, (i) => `"k${i}":1`)}}`)],
   [

@@ -191,7 +191,7 @@ test('[SE30] [SE61] given rotations, checks and an end in any interleaving, the 
         for (const secret of secrets) {
           for (const at of [one, other]) expect((await check(secret, at)).status).toBe(401);
         }
-        // Who remembers the refusal does not ask again, and so does not write a tombstone again that was forgotten.
+        // A replica that caches the rejection does not query again, and so does not rewrite a forgotten tombstone.
         const tombstone = await redis.get(keyOf(id));
         const isForgotten = steps.some(([act]) => act === 'forget') && tombstone === null;
         if (!isForgotten) expect(tombstone).toMatch(/^!\d+\|admin$/);
@@ -241,7 +241,7 @@ test('[SE5] given ten thousand sessions of a user, one call ends them', async ()
     what: 'the last tombstone',
     timeoutMs: 10_000,
   });
-  // Others are served meanwhile: nobody waits for the whole of it.
+  // Other requests are served meanwhile and do not wait for the whole batch.
   expect(Math.max(...times)).toBeLessThan(2000);
 });
 

@@ -24,7 +24,7 @@ interface Entry {
   readonly ip: string;
   readonly detail: Record<string, unknown>;
 }
-/** What one request wrote into the log book. */
+/** Entries of one request in the log book. */
 const entriesOf = (requestId: string): Promise<Entry[]> =>
   withClient(stores.databaseUrl, async (client) => {
     const text = `SELECT type, tenant_id, user_id, session_id, actor, ip::text, detail FROM session_events
@@ -112,7 +112,7 @@ const CASES: Record<string, Case | undefined> = {
       return service.service('POST', `/v1/sessions/${one}/upgrade`, { user_id: made('up') }, id);
     },
   },
-  // Activity is no change.
+  // Activity does not count as a change.
   'post /v1/sessions/{id}/extend': {
     types: [],
     run: async (id) => service.service('POST', `/v1/sessions/${(await login('a')).id}/extend`, undefined, id),

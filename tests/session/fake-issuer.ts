@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 
-/** What a test may say about one token. */
+/** Options of one token. */
 export interface TokenOptions {
   readonly claims?: Record<string, unknown>;
   readonly header?: Record<string, unknown>;
@@ -13,7 +13,7 @@ export interface TokenOptions {
   readonly without?: readonly string[];
 }
 
-/** An OpenID provider on loopback: it publishes keys and signs whatever it is told to. */
+/** An OpenID provider on loopback: it publishes keys and signs any token. */
 export interface TestIssuer extends AsyncDisposable {
   readonly url: string;
   /** Requests for the key set so far. */

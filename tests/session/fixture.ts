@@ -10,7 +10,7 @@ export const INTERNAL_KEY = 'int_0123456789-internal-key';
 export const SECRETS = ['test-session-secret-0123456789-abcdefgh', 'test-session-secret-old-9876543210-xyz'];
 export const ORIGIN = 'http://localhost:8080';
 
-/** What a test reads of an answer. */
+/** An HTTP response with its body parsed. */
 export interface ApiReply {
   readonly status: number;
   readonly headers: Headers;

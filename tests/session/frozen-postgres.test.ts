@@ -53,13 +53,13 @@ beforeAll(async () => {
 afterAll(() => stack.disposeAsync());
 
 const rows = (text: string) => withClient(own.url, async (client) => (await client.query(text)).rows);
-/** The connections of requests: all but the one of the health check. */
+/** The connections of requests: all but that of the health check. */
 const serving = async (): Promise<number[]> => {
   const found = await rows(`SELECT pid FROM pg_stat_activity
     WHERE application_name LIKE 'sessions@%' AND query NOT LIKE '%pg_is_in_recovery%'`);
   return found.map(({ pid }) => pid as number);
 };
-/** What a write could have changed, but for deliveries, which the service itself takes away. */
+/** Rows that a write could have changed, without outbox rows, which the service itself deletes. */
 const contents = async (): Promise<Record<string, unknown>> => {
   const tables = ['sessions', 'session_events', 'subjects', 'api_keys', 'idempotency_keys'];
   const found = tables.map(async (table) => [table, await rows(`SELECT * FROM ${table} ORDER BY 1, 2, 3`)]);

@@ -79,7 +79,7 @@ test('[GC2] given a tenant at its limit of guests, more are refused until some h
       (await client.query('SELECT count(*)::int AS n FROM sessions WHERE user_id IS NULL')).rows,
   );
   expect(rows).toEqual([{ n: 5 }]);
-  // A replica that has not counted yet sees the room at once; this one within ten seconds.
+  // A replica that has not counted yet sees the free slot at once; the first replica within ten seconds.
   await service.bearer(guests[0]?.body.token, 'DELETE', '/v1/session');
   await using other = await start({ MAX_GUEST_SESSIONS: '5' });
   expect((await guestFrom(other, '203.1.1.1')).status).toBe(201);

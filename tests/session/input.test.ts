@@ -293,7 +293,7 @@ test('[SE26] given every route, the document has it, and the docs page loads fro
   expect(body.openapi).toBe('3.1.0');
   const paths = Object.keys(body.paths);
   expect(paths).toEqual(expect.arrayContaining(['/v1/session', '/v1/sessions/{id}', '/v1/guest-sessions']));
-  // A path that is documented and not served would be 404 for a method that nobody serves.
+  // A documented path without a handler would be 404 for an unsupported method.
   for (const path of paths) {
     const answer = await service.call('PROPFIND', path.replaceAll(/{\w+}/g, 'x'));
     expect(answer.status).toBe(405);

@@ -19,7 +19,7 @@ afterAll(async () => {
   await service[Symbol.asyncDispose]();
 });
 
-/** What a session is, in the fewest words. */
+/** Minimal model of a session. */
 interface Model {
   readonly id: string;
   readonly user: string;
@@ -32,7 +32,7 @@ interface Model {
 const RUNS = 15;
 const users = ['m_0', 'm_1', 'm_2'];
 
-/** One step: changes the real service and the model alike, and compares what both say. */
+/** One step: changes the real service and the model alike, and compares their results. */
 type Step =
   | { do: 'open'; user: number }
   | { do: 'check' | 'rotate' | 'end' | 'expire' | 'forget' | 'list'; at: number }
@@ -146,7 +146,7 @@ const world = (prefix: string) => {
     if (one.do === 'open') return open(`${prefix}${users[one.user]}`);
     const target = all[one.at % Math.max(1, all.length)];
     if (target === undefined) return;
-    // A session that is over answers nothing but that it is over; the sweeper may have found it first.
+    // An ended session only reports its end; the sweeper may have ended it first.
     if (target.end === undefined) await change(target, one);
     await compare(target);
   };

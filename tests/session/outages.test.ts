@@ -88,7 +88,7 @@ describe('Redis', () => {
   test('[SE20] given an undelivered change, it is relayed within 2 s', async () => {
     const { id, token } = await login();
     expect((await check(token)).status).toBe(200);
-    // What a replica that died between commit and Redis leaves behind.
+    // State that a replica leaves that died between commit and Redis.
     await sql(
       `WITH ended AS (UPDATE sessions SET ended_at = now(), end_reason = 'revoked', rev = rev + 1 WHERE id = $1 RETURNING id, rev)
       INSERT INTO outbox (topic, payload) SELECT 'session', jsonb_build_object('k', 'end', 'why', 'revoked', 'at', 1,

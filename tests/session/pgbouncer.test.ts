@@ -88,7 +88,7 @@ const startBouncer = async (edit: (ini: string) => string = (ini) => ini): Promi
     .replace(/^listen_addr = .*$/m, 'listen_addr = 127.0.0.1\nunix_socket_dir =')
     .replace(/^listen_port = .*$/m, `listen_port = ${port}`)
     .replace(/^auth_file = .*$/m, `auth_file = ${authFile}`)
-    // What the guide says of versions before 1.21.
+    // As the guide describes for versions before 1.21.
     .replace(/^max_prepared_statements = .*$/m, (line) => (isOld ? `; ${line}` : line));
   const child = await directory.start(
     pgbouncerServer({

@@ -137,7 +137,7 @@ test('[SE19] given a read-only Postgres, the response is 503 until it is writabl
       await client.query(`ALTER DATABASE "${database}" RESET default_transaction_read_only`);
     });
   }
-  // Nobody cuts the old connections: they would go on being read-only, so the service must leave them itself.
+  // The old connections stay open and would remain read-only, so the service must close them itself.
   await until(async () => (await open()).status === 201, { what: 'a writable server', timeoutMs: 10_000 });
   expect((await service.bearer(token, 'DELETE', '/v1/session')).status).toBe(204);
 });
@@ -163,7 +163,7 @@ describe('a server without free connections', () => {
 
   beforeAll(async () => {
     own = await openDedicatedPostgres();
-    // What keeps others out is the server's limit for everybody; a limit of a role answers with the same code.
+    // The server's own limit rejects connections; a limit of a role answers with the same code.
     await withClient(own.url, async (client) => {
       await client.query(`CREATE ROLE plain LOGIN PASSWORD 'plain' CONNECTION LIMIT 12`);
       await client.query('CREATE DATABASE crowded OWNER plain');

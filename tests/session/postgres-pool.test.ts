@@ -82,14 +82,14 @@ test('[DB7] given connections that are never released, they are cut and the pool
   const endings = leaks.map(({ held }) => held);
   await Promise.all(endings);
   expect(postgres.stats()).toMatchObject({ total: 2, idle: 0 });
-  // Waits for a place as a request does, and gets one without a new process.
+  // Waits for a connection as a request does, and gets it without a new process.
   expect(await postgres.query('again', 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   await until(async () => postgres.stats(), {
     ok: ({ total, idle }) => total === idle,
     what: 'both places to be free',
   });
   expect(postgres.oldestCheckout()).toBeUndefined();
-  // The holders come back at last: their transactions are gone, and nobody else is disturbed.
+  // The holders return late: their transactions are gone, and no other query is affected.
   const late = await Promise.allSettled(leaks.map(({ letGo }) => letGo()));
   expect(late.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
   await Promise.all([postgres.query('one', 'SELECT 1'), postgres.query('two', 'SELECT 2')]);

@@ -82,7 +82,7 @@ test('[ON1] [SE75] given an open socket, evict_idle and an end of idle sessions 
   const [online, silent] = [await login(user), await login(user)];
   const client = await connect(gateways[0] as TestGateway, online.token);
   await untilShown(online.id, { online: true, sockets: 1 });
-  // Later than the socket: only the socket speaks for the other one.
+  // More recent than the socket: only the socket keeps the other session.
   await service.bearer(silent.token, 'GET', '/v1/session');
   const last = await login(user);
   expect((await service.bearer(online.token, 'GET', '/v1/session?passive=true')).status).toBe(200);
@@ -125,7 +125,7 @@ test('[ON1] given a gateway without a heartbeat, its sockets do not count', asyn
   await connect(gateways[0] as TestGateway, token);
   await connect(gateways[1] as TestGateway, token);
   await untilShown(id, { online: true, sockets: 2 });
-  // What a gateway leaves that died without a word: an entry under an id that sends no heartbeat.
+  // Left behind by a crashed gateway: an entry under an id that sends no heartbeat.
   const client = new Redis(redis.url);
   await client.hset(`t:on:{${id}}`, '019f0000-0000-7000-8000-000000000000', '7');
   client.disconnect();

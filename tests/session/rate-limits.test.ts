@@ -109,7 +109,7 @@ describe('requests', () => {
     const { body } = await first().call('GET', '/openapi.json');
     const paths = Object.entries(body.paths as Record<string, object>).filter(([, one]) => 'get' in one);
     expect(paths.length).toBeGreaterThan(8);
-    // That somebody was here is the one thing a look leaves behind.
+    // Without `last_seen_at`, the only column that a read may change.
     const rows = () =>
       Promise.all(
         ['sessions', 'subjects', 'outbox', 'session_events', 'idempotency_keys', 'api_keys'].map((table) =>

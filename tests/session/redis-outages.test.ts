@@ -213,7 +213,7 @@ test('[SE27] given 600 requests of one session, they are one activity in Redis a
   await until(async () => (await silent()) < 30, { what: 'the flush', timeoutMs: 10_000 });
   expect((await updates()) - before.updates).toBeGreaterThan(0);
   expect((await updates()) - before.updates).toBeLessThanOrEqual(2);
-  // The registry's beats are additions, too.
+  // The heartbeats of the registry are additions, too.
   expect((await additions()) - before.additions).toBeLessThan(12);
 });
 
@@ -242,7 +242,7 @@ describe('the change stream', () => {
     return { listener, heard, lost: () => lost, metrics };
   };
   const payload = (id: string) => JSON.stringify({ k: 'end', ids: [id], why: 'lost', at: Date.now() });
-  /** Adds to the stream what nobody is told of: messages that got lost on their way. */
+  /** Adds messages to the stream that were lost in pub/sub. */
   const append = async (count: number) => {
     const ids = Array.from({ length: count }, newSessionId);
     for (const id of ids) await raw.xadd(busKeys('t:').log, '*', 'm', payload(id));
@@ -323,7 +323,7 @@ describe('the change stream', () => {
     const { listener, heard } = await listen(redis);
     await using _listener = listener;
     const sessions = await Promise.all(Array.from({ length: 50 }, login));
-    // Every writer waits, and so does the heartbeat: nothing at all is heard.
+    // Every writer waits, and so does the heartbeat: no message arrives.
     await raw.client('PAUSE', 3500, 'WRITE');
     await sleep(100);
     await until(() => !listener.healthy(), { what: 'distrust', timeoutMs: 4500 });

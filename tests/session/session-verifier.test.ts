@@ -47,7 +47,7 @@ beforeAll(async () => {
   verifier = stack.use(
     createSessionVerifier({
       ...{ ...deps, redis, clock: systemClock, sessionSecrets: SECRETS, cookieName: 'session_id' },
-      // Nobody is at the first address.
+      // The first address is closed.
       service: { urls: ['http://127.0.0.1:1', toService.url], apiKey: INTERNAL_KEY },
     }),
   );

@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-/** A connection of somebody else, which holds what it touches until told otherwise. */
+/** A connection of another client, which holds its locks until it is released. */
 const stranger = async (): Promise<Client> => {
   const client = new Client({ connectionString: stores.databaseUrl });
   await client.connect();

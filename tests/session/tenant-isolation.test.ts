@@ -11,14 +11,14 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-/** What a request of the tenant `shop` about the tenant `default` comes to. */
+/** Result of a request of the tenant `shop` about the tenant `default`. */
 interface Crossing {
   readonly query?: string;
   readonly json?: unknown;
   readonly expected: number | ((answer: ApiReply) => void);
 }
 
-/** What the requests aim at. */
+/** Targets of the requests. */
 interface Aim {
   readonly session: string;
   readonly token: string;
@@ -70,7 +70,7 @@ const crossings = ({ session, token, apiKey }: Aim): Record<string, Crossing | '
   'POST /v1/token-exchange': 'of no tenant',
 });
 
-/** The same without a tenant: it is the one of the key, where there is nothing of this user. */
+/** The same without a tenant: the tenant of the key applies, which has no data of this user. */
 const ownTenant: Record<string, (answer: ApiReply) => void> = {
   'GET /v1/sessions': nothing('items'),
   'GET /v1/users/{uid}/sessions': nothing('items'),

@@ -39,7 +39,7 @@ const withCookie = (token: string) =>
   });
 const sql = (text: string, values: unknown[] = []) =>
   withClient(stores.databaseUrl, async (client) => (await client.query(text, values)).rows);
-/** From now on a request that asks a store is 503: no byte comes back. */
+/** From now on a request that queries a store is 503: the stores do not respond. */
 const silenceStores = () => Promise.all([redis.blackhole(), postgres.blackhole()]);
 const flipBit = (text: string, bit: number): string => {
   const bytes = Buffer.from(text, 'latin1');
@@ -63,7 +63,7 @@ describe('without store access', () => {
       { numRuns: 200 },
     );
     expect(await service.metric('session_token_verified_total{key="none"}')).toBe(before + tried);
-    // The good one does ask, and nobody answers: that is a fault and no refusal.
+    // The valid token is looked up, and no store responds: a fault, not a rejection.
     expect((await withCookie(token)).status).toBe(503);
   });
 

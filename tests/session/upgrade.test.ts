@@ -6,7 +6,9 @@ import { startService, type TestService } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 
-/** What a next release may add while this one runs: columns that need no value, indexes, tables. */
+/**
+ * Schema changes that a next release may add while this release runs: columns without required values, indexes, tables.
+ */
 const EXPAND = [
   'ALTER TABLE sessions ADD COLUMN next_text text, ADD COLUMN next_flag boolean NOT NULL DEFAULT false',
   'ALTER TABLE session_events ADD COLUMN next_text text',

@@ -1,5 +1,5 @@
 const UUID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
-/** What URL parsers resolve or drop: an empty segment, `.` and `..`, percent-encoded too. */
+/** Segments that URL parsers resolve or drop: empty, `.` and `..`, percent-encoded too. */
 const UNSTABLE_SEGMENT = /^(?:\.|%2e){0,2}$/i;
 const LONGEST_SHOWN = 60;
 
@@ -20,7 +20,7 @@ export const nameSegment = (name: string, value: string): string => {
   return encodeURIComponent(value);
 };
 
-/** Throws {@link TypeError} for a path that a URL parser would turn into another one. */
+/** Throws {@link TypeError} for a path that a URL parser would change. */
 export const requireStablePath = (path: string): void => {
   const [, ...segments] = path.split('/');
   if (!path.startsWith('/') || segments.some((segment) => UNSTABLE_SEGMENT.test(segment))) {

@@ -10,7 +10,7 @@ export interface Session {
   readonly label: string | null;
   readonly client: {
     readonly kind: string;
-    /** Words for people, such as "Firefox on Linux". */
+    /** Readable description, such as "Firefox on Linux". */
     readonly summary: string | null;
     readonly user_agent: string | null;
     readonly device_id: string | null;
@@ -25,7 +25,7 @@ export interface Session {
     readonly amr: readonly string[];
     readonly idp: string | null;
   };
-  /** Whether a socket is open; null where that is not known. */
+  /** True while a socket is open; null where that is not known. */
   readonly online: boolean | null;
   /** Open sockets in the whole fleet; null where that is not known. */
   readonly sockets: number | null;
@@ -42,7 +42,7 @@ export interface Session {
   readonly rev: number;
 }
 
-/** What the session may do in groups whose name fits the pattern, such as `chat:*`. */
+/** Permissions of a session in the groups whose names match the pattern, such as `chat:*`. */
 export interface Grant {
   readonly groups: string;
   readonly allow: readonly ('subscribe' | 'publish' | 'presence' | 'history')[];
@@ -68,7 +68,7 @@ export interface CreateOptions {
   readonly res?: CookieReceiver;
 }
 
-/** Who a guest turned out to be. */
+/** The user that a guest became. */
 export interface SessionUpgrade {
   readonly user_id: string;
   readonly remember?: boolean;
@@ -92,7 +92,7 @@ export interface TokenExchange {
   readonly user_agent?: string;
 }
 
-/** What a new session is made of. Everything but who it is for has a default. */
+/** Content of a new session. Every member but the user has a default. */
 export interface NewSession {
   /** Absent: a guest. */
   readonly user_id?: string;
@@ -125,7 +125,7 @@ export interface Page<T> {
   readonly next: string | null;
 }
 
-/** How an end went: `pending` means committed, and on its way to replicas that cannot be reached just now. */
+/** `pending`: committed, and not yet delivered to replicas that are unreachable. */
 export interface EndedSessions {
   readonly propagation: 'done' | 'pending';
 }

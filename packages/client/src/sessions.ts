@@ -12,13 +12,15 @@ import type {
   TokenExchange,
 } from './session-types.ts';
 
-/** What a session's own client may do. An id that is not a UUID rejects with a TypeError before any request. */
+/** Requests of a session's own client. An id that is not a UUID rejects with a TypeError before any request. */
 export interface MySessions {
-  /** Who am I? Rejects with `no-session`, `invalid-token` or `session-ended` when I am nobody. */
+  /**
+   * The session of this client. Rejects with `no-session`, `invalid-token` or `session-ended` without a live session.
+   */
   current(): Promise<Session>;
   /** Signs this client out. Resolves also when it was out already. */
   signOut(): Promise<EndedSessions>;
-  /** Every session of the same user, newest first, page by page as the loop goes on. */
+  /** Every session of the same user, newest first; pages are fetched on demand. */
   list(options?: {
     readonly state?: 'live' | 'ended' | 'all';
     readonly pageSize?: number;
@@ -27,15 +29,15 @@ export interface MySessions {
   end(id: string): Promise<EndedSessions>;
   /** Signs every other device out; answers how many. */
   endOthers(): Promise<number>;
-  /** Signs every device out, this one too; answers how many. */
+  /** Ends every session of the user, including this session; resolves with their number. */
   endAll(): Promise<number>;
 }
 
-/** What a back end may do. An id that is not a UUID rejects with a TypeError before any request. */
+/** Requests of a back end. An id that is not a UUID rejects with a TypeError before any request. */
 export interface Sessions {
   /**
-   * Signs somebody in, after the back end made sure who it is. Each call makes one session, however often it is sent;
-   * give `idempotencyKey` where the application repeats the call itself.
+   * Signs a user in whom the back end has authenticated. Each call creates one session, however often it is sent; give
+   * `idempotencyKey` where the application repeats the call itself.
    */
   create(session: NewSession, options?: CreateOptions): Promise<OpenedSession>;
   /** Turns a guest's session into that of a user who has signed in; the client gets the new token. */
@@ -138,7 +140,7 @@ export const exchangeToken = async (
   return openedFrom(await send<OpenedSession>(call), undefined);
 };
 
-/** With transport "cookie" the token is in `Set-Cookie`, for the browser and for nobody else. */
+/** With transport "cookie" the token is only in `Set-Cookie`. */
 const openedFrom = (
   { body, headers }: HttpResponse<OpenedSession>,
   res: CookieReceiver | undefined,

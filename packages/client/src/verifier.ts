@@ -6,13 +6,13 @@ import { cookieNameFor } from '@muster/session/cookie';
 import { createSessionVerifier, type SessionVerifier } from '@muster/session/session-verifier';
 import { createTokenSigner } from '@muster/session/token';
 
-/** What an application knows of the fleet. The names in capitals are the variables of the services. */
+/** Addresses and secrets of the fleet. Names in capitals are the variables of the services. */
 export interface OpenVerifierOptions {
   /** `SESSION_SECRETS` as a list: the first signs, all are accepted. */
   readonly sessionSecrets: readonly string[];
   /** `REDIS_URL`: sessions are read from here. */
   readonly redisUrl: string;
-  /** Ops ports of the session services, such as `http://10.0.0.5:9100`; asked when Redis does not know. One or several. */
+  /** Ops ports of the session services, such as `http://10.0.0.5:9100`: the fallback when Redis has no entry. */
   readonly sessionServiceUrl: string | readonly string[];
   /** `INTERNAL_API_KEY`: opens those ports. */
   readonly internalApiKey: string;
@@ -24,13 +24,13 @@ export interface OpenVerifierOptions {
   readonly redisPrefix?: string;
   /** Redis connections of this process at most; default 10. */
   readonly maxConnections?: number;
-  /** Sessions kept in memory; default 10,000. 0 asks Redis each time. */
+  /** Sessions kept in memory; default 10,000. 0 queries Redis each time. */
   readonly cacheSize?: number;
   /** How long they are kept, in ms; default 5000. An end that is announced removes a session at once. */
   readonly cacheMs?: number;
   /** Default: warnings as JSON lines on standard output. */
   readonly log?: Logger;
-  /** Default: metrics of its own, which nobody reads. */
+  /** Default: metrics of its own, which are not exported. */
   readonly metrics?: Metrics;
   readonly clock?: Clock;
 }
@@ -43,7 +43,7 @@ const HTTPS = 'https://localhost';
 
 /**
  * A session verifier with Redis connections of its own, which disposing it closes. Throws a TypeError that names the
- * option for arguments that could never work; a Redis or a session service that is away is no reason to throw.
+ * option for arguments that could never work; does not throw when Redis or a session service is unavailable.
  */
 export const openSessionVerifier = async (options: OpenVerifierOptions): Promise<SessionVerifier> => {
   createTokenSigner(options.sessionSecrets);

@@ -83,7 +83,7 @@ const formOf = (text: unknown): Record<string, string | string[]> => {
   );
 };
 
-/** Runs every parser, so that one answer has all failures of path, query and body. */
+/** Runs every parser, so that the response has all failures of path, query and body. */
 const collectFailures = <T extends Record<string, () => unknown>>(
   parsers: T,
 ): { [K in keyof T]: ReturnType<T[K]> } => {

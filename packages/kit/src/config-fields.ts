@@ -20,7 +20,7 @@ export interface SettingMeta {
 
 /** A limit that a setting configures. */
 export interface Ceiling {
-  /** What is counted, such as `sockets`. */
+  /** Counted unit, such as `sockets`. */
   readonly unit: string;
   /** The answer beyond the limit. */
   readonly refusal: string;

@@ -33,11 +33,13 @@ export const ASYMMETRIC_ALGORITHMS = [
   ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ] as const;
 
-/** What a token must satisfy. */
+/** Requirements for a token. */
 export interface JwtRequirements {
-  /** Accepted `typ` headers, in lower case and without `application/`; `''` is no header (RFC 8725 §3.11). */
+  /**
+   * Accepted `typ` headers, in lower case and without `application/`; `''` accepts a token without it (RFC 8725 §3.11).
+   */
   readonly types: readonly string[];
-  /** Configured keys, tried before the published ones. */
+  /** Configured keys, tried before published keys. */
   readonly keys: readonly JwtKey[];
   readonly published?: { readonly jwks: Jwks; readonly algorithms: readonly string[] } | undefined;
   /** Value of `iss`; undefined: any. */

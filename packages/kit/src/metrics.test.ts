@@ -24,7 +24,7 @@ test('[MC1] a metric, label or value outside the catalogue does not compile', ()
   const never = () => {
     // @ts-expect-error: no such metric
     metrics.counter('gateway_inventions_total');
-    // @ts-expect-error: a gauge is no counter
+    // @ts-expect-error: a gauge, not a counter
     metrics.counter('gateway_groups');
     // @ts-expect-error: no such label
     metrics.counter('gateway_sequence_gaps_total').inc({ result: 'lost' });

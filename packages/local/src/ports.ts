@@ -49,7 +49,7 @@ const reservePort = (port: number): Promise<boolean> =>
 
 /**
  * Distinct free ports, chosen at random outside the ephemeral range. A port is not returned to another process while
- * the first one runs. Rejects when not enough ports are free.
+ * this process runs. Rejects when not enough ports are free.
  */
 export const freePorts = async (count: number, random: () => number = Math.random): Promise<number[]> => {
   const found = new Set<number>();

@@ -11,7 +11,7 @@ const ALERTMANAGER = /targets: \["127\.0\.0\.1:9093"\]/;
 const RULES = /^( *)- (rules[\w-]*\.yml)$/gm;
 const INTERVAL = /\b15s\b/g;
 
-/** What Prometheus scrapes, and how often. */
+/** Scrape targets and interval. */
 export interface PrometheusPlan {
   /** Base URLs of the aggregators. */
   readonly discovery: readonly string[];

@@ -3,7 +3,7 @@ import { type ChangeLog, ChangeLogFollower } from './change-log-follower.ts';
 import { parseBusMessage } from './session-events.ts';
 import { newSessionId } from './token.ts';
 
-/** A stream and a bus in memory; the test decides what is heard. */
+/** A stream and a bus in memory; the test decides which messages arrive. */
 const createWorld = () => {
   const entries: { id: string; payload: string }[] = [];
   const ended: string[] = [];

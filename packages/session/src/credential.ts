@@ -57,8 +57,8 @@ export const MAX_CREDENTIALS_TRIED = 4;
 
 /**
  * Checks the tokens of a request in order and returns the first live result, else the most informative rejection, the
- * first of equal ones. `unavailable` stops: a later token may win only when every earlier one is known not to be live.
- * Checks at most four tokens, not counting `forged` ones, which need no store. Undefined without tokens. Rejects as
+ * first among equals. `unavailable` stops: a later token may win only when every earlier token is known not to be live.
+ * Checks at most four tokens, not counting `forged` tokens, which need no store. Undefined without tokens. Rejects as
  * `check` does.
  */
 export const firstLiveSession = async <R>(

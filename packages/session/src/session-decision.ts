@@ -202,7 +202,7 @@ export const evaluateTicket = (
 ): Promise<SessionDecision> =>
   decideSession(deps, { id, hash: Buffer.from(secretHash, 'base64url') }, SESSION_SERVICE);
 
-/** Reports the use of a rotation's new secret in the background, which ends the old one. */
+/** Reports the use of a rotation's new secret in the background, which ends the previous secret. */
 const confirmSecret = (
   { source, clock, log }: SessionDecisionDeps,
   hash: Buffer,

@@ -156,7 +156,7 @@ const sessionsOf = (body: unknown): readonly Fields[] => {
   return sessions.filter((one): one is Fields => typeof one === 'object' && one !== null);
 };
 
-/** A session service of an older version does not tell. */
+/** A session service of an older version does not return changes. */
 const changedOf = (body: unknown): readonly Fields[] => {
   const { changed } = body as { changed?: unknown };
   return changed === undefined ? [] : sessionsOf({ sessions: changed });

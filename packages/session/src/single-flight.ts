@@ -3,14 +3,14 @@ import type { SessionId } from './token.ts';
 /** Queries in flight, by session and secret. */
 export interface SingleFlight<T> {
   /**
-   * Starts a query, or joins the one in flight. `isUnchanged` turns false when the session changed meanwhile: the
+   * Starts a query, or joins the query in flight. `isUnchanged` turns false when the session changed meanwhile: the
    * result is valid for those that wait for it, but must not be cached.
    */
   once(
     presented: { readonly id: SessionId; readonly secret: string },
     query: (isUnchanged: () => boolean) => Promise<T>,
   ): Promise<T>;
-  /** Detaches the queries of a changed session: the next call starts a new one. */
+  /** Detaches the queries of a changed session: the next call starts another query. */
   forget(id: SessionId): void;
   forgetAll(): void;
 }

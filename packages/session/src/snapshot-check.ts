@@ -36,7 +36,7 @@ export const matchSecret = (
 export const isIdle = (session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt'>, now: number): boolean =>
   session.idleSeconds > 0 && now > session.lastSeenAt + session.idleSeconds * 1000;
 
-/** Grace period of the previous secret once the new one was used, in ms. */
+/** Grace period of the previous secret after the first use of its successor, in ms. */
 export const ROTATION_GRACE_MS = 30_000;
 
 /** True until the new secret of a rotation is used for the first time. */

@@ -38,7 +38,7 @@ export interface Metric<K extends MetricKind = MetricKind, L extends LabelSets =
   readonly panel: Panel;
 }
 
-/** What is said about a metric beside its help. */
+/** Options of a metric beside its help. */
 export interface About<L extends LabelSets> {
   readonly labels?: L;
   readonly stability?: 'stable' | 'experimental';
@@ -46,7 +46,7 @@ export interface About<L extends LabelSets> {
   readonly panel: Panel;
 }
 
-/** What only goes up. Its name ends in `_total`. */
+/** A value that only goes up. Its name ends in `_total`. */
 export const counter = <const L extends LabelSets = Record<never, never>>(
   help: string,
   { labels, stability = 'stable', ...about }: About<L> & { readonly zero?: boolean },
@@ -58,7 +58,7 @@ export const counter = <const L extends LabelSets = Record<never, never>>(
   ...about,
 });
 
-/** What goes up and down. */
+/** A value that goes up and down. */
 export const gauge = <const L extends LabelSets = Record<never, never>>(
   help: string,
   { labels, stability = 'stable', ...about }: About<L>,

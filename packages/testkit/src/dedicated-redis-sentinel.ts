@@ -74,7 +74,7 @@ export const openDedicatedRedisSentinel = async (): Promise<DedicatedRedisSentin
   };
 };
 
-/** Closes the connection of the replica and denies a new one. */
+/** Closes the connection of the replica and denies further connections. */
 const cutReplication = async (url: string): Promise<void> => {
   const primary = new Redis(url);
   await primary.call('ACL', 'SETUSER', 'default', '-psync', '-sync');

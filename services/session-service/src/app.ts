@@ -94,7 +94,7 @@ export const createApp = async (
     drain: async (signal) => {
       health.startDraining();
       await sleep(config.drainDelayMs, signal);
-      // Delivers what other replicas would have to deliver after this one has stopped.
+      // Delivers what other replicas would otherwise deliver after this replica has stopped.
       await composition.relay.runOnce();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

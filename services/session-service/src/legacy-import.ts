@@ -47,8 +47,8 @@ interface LegacyDeps {
 }
 
 /**
- * Imports every session once: the old one is deleted, and concurrent requests, or those within one minute, get the same
- * new session. The content of the old session becomes the data of the new one.
+ * Imports every session once: the legacy session is deleted, and concurrent requests, or those within one minute, get
+ * the same new session. The content of the legacy session becomes the data of the new session.
  */
 export const createLegacyImport = (deps: LegacyDeps) => ({
   cookieName: deps.cookieName,

@@ -2,7 +2,7 @@ import type { CloseCode } from '@muster/protocol/codes';
 import { expect, test } from 'vitest';
 import { createDrain, type DrainableConnection } from './drain.ts';
 
-/** Connections that note in which order they were told to go. */
+/** Connections that record the order in which they are closed. */
 const crowd = (lags: readonly number[]) => {
   const present = new Set<DrainableConnection>();
   const told: string[] = [];

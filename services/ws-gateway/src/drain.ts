@@ -23,8 +23,8 @@ export interface Drain {
   /** True while upgrades are rejected. */
   isClosed(): boolean;
   /**
-   * Closes all connections. Settles when none is left or the signal aborts; the remaining ones are cut then. A second call replaces
-   * the first and does not repeat its waits.
+   * Closes all connections. Settles when none is left or the signal aborts; the remaining connections are cut then. A
+   * second call replaces the first and does not repeat its waits.
    */
   run(signal: AbortSignal): Promise<void>;
   /** Accepts clients again. Connections that are not closed yet stay open. */

@@ -16,7 +16,7 @@ export interface Contestant {
 
 const UPGRADED = '101 Switching';
 
-/** Settings of the fleet under measurement: long pings, as the contestants have, and room for everybody. */
+/** Settings of the fleet under measurement: long pings, as the contestants have, and no limits of connections. */
 export const FLEET_ENV = {
   LOG_LEVEL: 'warn',
   PING_INTERVAL_MS: '600000',

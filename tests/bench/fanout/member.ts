@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import type { Dialect } from './swarm.ts';
 
-/*
+/**
  * Members on bare sockets that read into one shared buffer: a real WebSocket client per member would make the load
- * process, and not the server, the bottleneck. Payloads are found by a marker, wherever frames begin and end, and each
- * carries the time and its number in digits of fixed places.
+ * process, and not the server, the bottleneck. Payloads are found by a marker, independent of frame boundaries; each
+ * carries the time and its number in a fixed count of digits.
  */
 const MARKER = Buffer.from('{"t":');
 const TIME_DIGITS = 14;
@@ -30,7 +30,7 @@ export const payloadOf = (number: number): string => {
   return `${head}${'x'.repeat(PAYLOAD_BYTES - head.length - 2)}"}`;
 };
 
-/** What all members of a group tell. */
+/** Callbacks that all members of a group share. */
 export interface Listener {
   onDelivered(count: number): void;
   onDuplicate(): void;
@@ -48,7 +48,7 @@ export class Member {
   #greeting: string | undefined = '';
   #helloSteps = 0;
   #onJoined: (() => void) | undefined;
-  /** Number of the newest publication heard. */
+  /** Number of the newest publication received. */
   #last = -1;
   #tail: Buffer = NOTHING;
 
@@ -134,7 +134,7 @@ const digits = (bytes: Buffer, from: number, count: number): number => {
   return value;
 };
 
-/** What may be the beginning of a payload that the network has cut in two. */
+/** Bytes that may be the start of a payload that the network has cut in two. */
 const tailOf = (bytes: Buffer, from: number): Buffer => {
   for (let at = Math.max(from, bytes.length - FIELDS_BYTES + 1); at < bytes.length; at += 1) {
     const isStart = bytes[at] === 0x7b && (at + 1 >= bytes.length || bytes[at + 1] === 0x22);

@@ -95,7 +95,7 @@ const listenerOf = (group: Group, onClosed: (why: string) => void): Listener => 
   onClosed,
 });
 
-/** A publisher at another replica is no member that counts. */
+/** A publisher at another replica does not count as a member. */
 const DEAF: Omit<Listener, 'onClosed'> = {
   onDelivered: () => {},
   onDuplicate: () => {},

@@ -5,38 +5,40 @@ import { fileURLToPath } from 'node:url';
 export interface Dialect {
   /** Path of the upgrade request. */
   readonly path: string;
-  /** Text frames to send, each when the server has said `after`; `GROUP` stands for the group. */
+  /** Text frames to send, each after the server has sent `after`; `GROUP` is replaced by the group. */
   readonly hello: readonly { readonly after: string; readonly send: string }[];
-  /** A text that says that the connection is in its group. */
+  /** A text that confirms the subscription. */
   readonly welcome: string;
   /** A text frame that publishes; `GROUP`, `PAYLOAD` and `SEQUENCE` are filled in. */
   readonly publish: string;
 }
 
-/** Who is connected where. */
+/** Clients and their servers. */
 export interface SwarmJob {
   readonly port: number;
-  /** Where publishers connect when they are no members of `port`: another replica. */
+  /** Port of the publishers, if they connect to another replica. */
   readonly publishPort?: number;
   readonly dialect: Dialect;
   readonly groups: number;
 }
 
-/** What is published, for how long. */
+/** Publications and their duration. */
 export interface Load {
-  /** Publications under way per group: so many at once, the next ones when all members have all of them; 0 publishes at `rate`. */
+  /**
+   * Publications in flight per group: as many at once, the next batch when all members have received all of them; 0
+   * publishes at `rate`.
+   */
   readonly inFlight: number;
   /** Publications per second over all groups. */
   readonly rate: number;
   readonly seconds: number;
 }
 
-/** What came of it. */
 export interface SwarmOutcome {
   readonly published: number;
   readonly delivered: number;
   readonly expected: number;
-  /** Publications that some member heard again, or after a later one. */
+  /** Publications that a member received twice, or after a later publication. */
   readonly duplicates: number;
   readonly seconds: number;
   /** Milliseconds from the publisher's write to a member's read. */
@@ -46,13 +48,13 @@ export interface SwarmOutcome {
   readonly ownCpuS: number;
 }
 
-/** What the load process is told. */
+/** Commands to the load process. */
 export type SwarmOrder =
   | { readonly is: 'job'; readonly job: SwarmJob }
   | { readonly is: 'connect'; readonly membersPerGroup: number }
   | { readonly is: 'run'; readonly load: Load };
 
-/** What it answers: one word to each order. */
+/** Replies of the load process, one to each command. */
 export type SwarmAnswer =
   | { readonly is: 'done'; readonly outcome?: SwarmOutcome }
   | { readonly is: 'failed'; readonly why: string };

@@ -19,7 +19,7 @@ export interface IdleRow {
   readonly handshakeUs: number;
 }
 
-/** Everything that one call of the benchmark has found. */
+/** Results of one run of the benchmark. */
 export interface FanoutResult {
   readonly rows: readonly Measured[];
   readonly idle: readonly IdleRow[];

@@ -21,7 +21,7 @@ const here = (
   load: { inFlight: 0, rate: 0, ...load },
 });
 
-/** What is measured, in this order; workloads of the same shape share their connections. */
+/** Workloads in the order of the run; those of the same shape share their connections. */
 export const WORKLOADS: readonly Workload[] = [
   here('1 × 1,000, one in flight', [1, 1_000], { inFlight: 1 }),
   here('1 × 1,000 at 50/s', [1, 1_000], { rate: 50 }),

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 
-/** One group of one client: where it is in the stream, and the number of the last publication it heard. */
+/** One group of one client: its stream position, and the number of the last publication received. */
 interface Place {
   readonly group: string;
   offset: number;
@@ -10,7 +10,7 @@ interface Place {
   heard: number | undefined;
 }
 
-/** Who hears what clients live through. */
+/** Callbacks of a client. */
 export interface ClientEvents {
   onJoined(client: StormClient): void;
   onLost(count: number): void;
@@ -44,7 +44,9 @@ const RETRY_MS = 100;
 const SUBSCRIBE_RETRY_MS = 500;
 const FIRST_SUBSCRIBE_ID = 2;
 
-/** A client of the protocol that remembers its positions, and comes back with them as soon as it is cut off. */
+/**
+ * A client of the protocol that remembers its positions, and reconnects with them as soon as its connection is closed.
+ */
 export class StormClient {
   readonly #token: string;
   readonly #places: readonly Place[];
@@ -79,7 +81,7 @@ export class StormClient {
     this.#socket?.resetAndDestroy();
   }
 
-  /** Where it stands, for a message when it does not come back. */
+  /** State for the message of a failed reconnect. */
   get state(): string {
     if (this.#socket === undefined || this.#socket.destroyed) return 'between two tries';
     if (this.#socket.connecting) return 'connecting';
@@ -87,7 +89,7 @@ export class StormClient {
     return this.#awaited === 0 ? 'back' : `waiting for ${this.#awaited} groups`;
   }
 
-  /** Publications of a group that it has not heard, of so many. */
+  /** Number of the publications of its groups that it has not received. */
   missing(counts: ReadonlyMap<string, number>): number {
     return this.#places.reduce((sum, { group, heard = 0 }) => sum + (counts.get(group) ?? 0) - heard, 0);
   }
@@ -110,7 +112,7 @@ export class StormClient {
     }
   }
 
-  /** True when the upgrade is through. A refusal is tried again when it says. */
+  /** True when the upgrade has succeeded. A refused upgrade is retried after its Retry-After. */
   #greet(): boolean {
     const end = this.#bytes.indexOf('\r\n\r\n');
     if (end < 0) return false;
@@ -161,7 +163,7 @@ export class StormClient {
     else if (message.id === undefined) this.#log('{}');
   }
 
-  /** A subscribe that failed for now is tried again, as SDKs do; a connection that failed begins anew. */
+  /** Retries a subscribe that failed with a temporary error, as SDKs do; a connection that failed starts anew. */
   #onError(place: Place | undefined, at: number): void {
     this.#events.onRetry();
     const socket = this.#socket;

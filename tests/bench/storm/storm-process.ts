@@ -1,7 +1,7 @@
 import { type ClientEvents, StormClient } from './client.ts';
 import type { StormAnswer, StormCounts, StormJob, StormOrder } from './storm.ts';
 
-/** Clients that connect at the same time at the beginning; after the drop there is no such mercy. */
+/** Clients that connect at the same time at the start; the reconnects are not batched. */
 const BATCH = 100;
 const POLL_MS = 10;
 const CONNECT_TIMEOUT_MS = 120_000;

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** Who is to be a client, and of what. */
+/** Clients and their groups. */
 export interface StormJob {
   readonly port: number;
   readonly tokens: readonly string[];
@@ -10,27 +10,27 @@ export interface StormJob {
   readonly perClient: number;
 }
 
-/** What the process with the clients is told. */
+/** Commands to the process with the clients. */
 export type StormOrder =
   | { readonly is: 'connect'; readonly job: StormJob }
   /** From now on every client that has no connection makes one here; `cut` ends those there are. */
   | { readonly is: 'drop'; readonly port: number; readonly cut: boolean }
   /** Answered when `share` of the clients are in all their groups again. */
   | { readonly is: 'resumed'; readonly share: number; readonly timeoutMs: number }
-  /** Answered when every client has heard as many publications of each group. */
+  /** Answered when every client has received as many publications of each group. */
   | { readonly is: 'heard'; readonly counts: readonly number[]; readonly timeoutMs: number };
 
-/** What it has seen since the drop. */
+/** Counts since the disconnect. */
 export interface StormCounts {
   /** Milliseconds from the drop until half, 99 % and all of the clients were in all their groups again; NaN while not so many are. */
   readonly p50: number;
   readonly p99: number;
   readonly all: number;
   readonly resumed: number;
-  /** Publications that a client never heard though it heard a later one, or did not hear at the end. */
+  /** Publications that a client did not receive though it received a later publication, or not until the end. */
   readonly lost: number;
   readonly duplicates: number;
-  /** Subscriptions that were told that something is missing. */
+  /** Subscriptions whose recovery failed. */
   readonly unrecovered: number;
   /** Connections that were refused or broke, and were tried again. */
   readonly retries: number;
@@ -45,7 +45,7 @@ export interface Storm extends Disposable {
   ask(order: StormOrder): Promise<StormCounts>;
 }
 
-/** Starts the process; it connects nobody before it is told to. */
+/** Starts the process; it connects no client before the first command. */
 export const startStorm = (): Storm => {
   const child = fork(fileURLToPath(new URL('./storm-process.ts', import.meta.url)));
   return {

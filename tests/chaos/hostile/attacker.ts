@@ -123,7 +123,10 @@ const fill = async (socket: WebSocket | undefined): Promise<void> => {
   }
 };
 
-/** Asks again as soon as it is answered. `next` is given the id of the next command, which must be the last of its frame. */
+/**
+ * Sends the next command as soon as a command is answered. `next` receives the id of the next command, which must be
+ * the last of its frame.
+ */
 const askInLoop = async (socket: WebSocket, next: (id: number) => string): Promise<void> => {
   const deadline = setTimeout(() => socket.terminate(), endsAt - performance.now());
   let id = 1_000;
@@ -162,7 +165,9 @@ const readLargeHistories = async (sockets: number): Promise<void> => {
   filler?.terminate();
 };
 
-/** Comes back to a large group again and again, as one that has missed much: nobody else is in it, so the stream is read each time. */
+/**
+ * Recovers many missed publications of a group without other members again and again, so the stream is read each time.
+ */
 const recoverInLoop = async (): Promise<void> => {
   let filledAt = performance.now();
   let offset = 15;
@@ -184,7 +189,7 @@ const recoverInLoop = async (): Promise<void> => {
   }
 };
 
-/** Opens sockets that never say who they are. */
+/** Opens sockets that never connect. */
 const openIdleSockets = async (): Promise<void> => {
   const open: WebSocket[] = [];
   while (isRunning()) {

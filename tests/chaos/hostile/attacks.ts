@@ -1,4 +1,4 @@
-/** What one hostile client tries; each is an entry of `attacker.ts`. */
+/** Attacks of one hostile client; each is an entry of `attacker.ts`. */
 export const ATTACKS = [
   'new groups',
   'subscriptions',

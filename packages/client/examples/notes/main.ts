@@ -47,7 +47,7 @@ const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> 
       res.writeHead(200, { 'content-type': 'text/javascript' }).end(sdk);
       return;
     case 'POST /login': {
-      // A real application checks a password here. Muster takes over once it knows who this is.
+      // A real application checks a password here. Muster starts where the user is known.
       const user = await read(req);
       if (!NAME.test(user))
         return send(res, 422, { error: 'a name is 1 to 40 letters, digits, "_" and "-"' });
@@ -56,7 +56,7 @@ const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> 
         user_id: user,
         transport: 'bearer',
         user_agent: String(req.headers['user-agent']).slice(0, 500),
-        // A group whose name begins with $ is closed to everybody but those with a grant.
+        // A group whose name starts with $ requires a grant.
         grants: [{ groups: group, allow: ['subscribe', 'publish', 'history'] }],
       });
       return send(res, 201, { ...session, group });

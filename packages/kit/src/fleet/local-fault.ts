@@ -10,7 +10,7 @@ export interface Consensus {
   /** Other processes that report the dependency, and how many of them cannot reach it. */
   readonly observers: number;
   readonly failing: number;
-  /** Whether the process may become unready. */
+  /** True when the process may become unready. */
   readonly granted: boolean;
 }
 

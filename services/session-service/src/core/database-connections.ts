@@ -77,7 +77,10 @@ const IDLE_IN_TRANSACTION_S = 10;
 const FOREIGN_SHARE = 0.3;
 const OWN_NAME = /^sessions@/;
 
-/** Compares `(replicas + surge) × (pool + overflow + 1) + 2` with 80 % of `max_connections` without the reserved ones. */
+/**
+ * Compares `(replicas + surge) × (pool + overflow + 1) + 2` with 80 % of `max_connections`, without reserved
+ * connections.
+ */
 export const connectionBudget = (
   { replicas, surge, poolSize, maxOverflow }: FleetSize,
   { maxConnections, reserved }: Pick<ServerConnections, 'maxConnections' | 'reserved'>,

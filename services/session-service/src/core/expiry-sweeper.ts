@@ -49,8 +49,8 @@ const HOUSEKEEPING_MS = 3_600_000;
 const COUNT_INTERVAL_MS = 60_000;
 
 /**
- * Ends expired and idle sessions and deletes old ones every `intervalMs`, one round at a time; housekeeping every hour.
- * Runs on every replica.
+ * Ends expired and idle sessions and deletes old sessions every `intervalMs`, one round at a time; housekeeping every
+ * hour. Runs on every replica.
  */
 export const createExpirySweeper = (deps: SweeperDeps) => {
   let running: Promise<number> | undefined;

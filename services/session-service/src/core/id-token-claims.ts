@@ -54,7 +54,7 @@ const userIdOf = (
   return isId(userId) ? userId : undefined;
 };
 
-/** True for an instant in the past; clocks of issuers may be ahead by one minute. */
+/** True for an instant before now; clocks of issuers may be ahead by one minute. */
 const isPast = (seconds: unknown, now: number): seconds is number =>
   typeof seconds === 'number' && Number.isFinite(seconds) && seconds >= 0 && seconds * 1000 <= now + SKEW_MS;
 

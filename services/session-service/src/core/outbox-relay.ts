@@ -47,7 +47,7 @@ export const createOutboxRelay = ({ outbox, propagation, log, pollMs, onWaiting 
     if (done.length > 0) await outbox.remove(done);
     return { last: rows.at(-1)?.outboxId ?? after, read: rows.length, delivered: done.length, kept };
   };
-  /** A row that cannot be delivered must not block the following ones. */
+  /** A row that cannot be delivered must not block the following rows. */
   const delivers = async (row: OutboxEntry): Promise<boolean> => {
     try {
       await propagation.redeliver(row);

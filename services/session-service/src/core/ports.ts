@@ -58,11 +58,11 @@ export type SessionCreateResult =
       readonly ok: true;
       readonly session: SessionRecord;
       readonly evicted: SessionEndResult;
-      /** Live sessions of the user, this one included; 1 for a guest. */
+      /** Live sessions of the user, including this session; 1 for a guest. */
       readonly devices: number;
     }
   | { readonly ok: false; readonly why: 'disabled' }
-  /** `sessions`: the newest live ones, at most 20. */
+  /** `sessions`: the newest live sessions, at most 20. */
   | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
   | Replay;
 

@@ -86,7 +86,7 @@ export const createSessionChanges = (deps: ChangesDeps) => {
     return { ok: true, session: changed.session, token: deps.signer.issue(changed.session.id, secret) };
   };
   return {
-    /** Replaces the secret with this hash; it stays valid until the new one is used. */
+    /** Replaces the secret with this hash; the previous secret stays valid until the first use of the new secret. */
     rotate: (of: ChangeOf, secretHash: string): Promise<RotateResult> => {
       const from = Buffer.from(secretHash, 'base64url');
       return withSecret('rotated', (to) => deps.store.rotate(of, { from, to }));

@@ -24,8 +24,8 @@ type LimitOutcome =
   | { readonly ok: false };
 
 /**
- * Applies the limit to one more session beside the live ones (oldest first). `replace_device` ends the sessions of the
- * same device at any count; if the limit is still exceeded, and without a device, it ends the oldest.
+ * Applies the limit to one more session beside the live sessions (oldest first). `replace_device` ends the sessions of
+ * the same device at any count; if the limit is still exceeded, and without a device, it ends the oldest.
  */
 export const applySessionLimit = (
   live: readonly CountedSession[],

@@ -65,7 +65,7 @@ export interface SessionDraft {
     readonly idpSub: string | null;
   };
   readonly actor: SessionAbout['actor'];
-  /** The session of the actor; this one ends with it. */
+  /** The session of the actor, whose end also ends this session. */
   readonly actorSession?: SessionId | undefined;
   readonly data: Readonly<Record<string, unknown>>;
   readonly grants: readonly SessionGrant[];

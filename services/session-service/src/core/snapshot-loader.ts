@@ -24,7 +24,7 @@ type Waiting = PromiseWithResolvers<SessionRecord | undefined>;
 
 /**
  * Batches reads: a request is sent in the current turn of the event loop; while all statements are in use, requests
- * wait for the next one together. Requests for the same id share one result.
+ * wait for the next statement together. Requests for the same id share one result.
  */
 export const createSnapshotLoader = (options: LoaderOptions) => {
   const { findMany, maxConcurrent, maxBatch = 200, maxWaiting = 2000, deadlineMs = DEADLINE_MS } = options;

@@ -123,7 +123,7 @@ const loginOf = ({ login }: ExchangeRequest, { issuer }: TrustedToken, user: Use
   grants: [],
 });
 
-/** The second check of the login. The first one passed, so a fault of Redis here does not undo the login. */
+/** The second check of the login. The first check passed, so a fault of Redis here does not undo the login. */
 const hasEnded = async (
   { endedLogins }: TokenExchangeDeps,
   login: LoginAtIssuer,

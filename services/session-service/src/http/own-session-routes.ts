@@ -156,7 +156,7 @@ const endMine = (context: HttpContext): Route =>
     },
   });
 
-/** The caller must say which sessions to end: a forgotten parameter must not mean all. */
+/** The parameter is required: a forgotten parameter must not mean all sessions. */
 const endAllQuery = z
   .strictObject({ except: z.literal('current').optional(), all: z.literal('true').optional() })
   .refine(

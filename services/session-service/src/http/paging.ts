@@ -15,7 +15,7 @@ interface PageOptions {
   readonly limit: number;
   /** The session of the request. */
   readonly current?: string | undefined;
-  /** Reads up to `limit` sessions; the page asks for one more to detect the next page. */
+  /** Reads up to `limit` sessions; `limit` is one more than a page, to detect the next page. */
   readonly read: (after: Position | undefined, limit: number) => Promise<readonly SessionRecord[]>;
 }
 

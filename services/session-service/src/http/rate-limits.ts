@@ -85,7 +85,7 @@ export const createRateLimits = (options: RateLimitOptions) => {
   };
 };
 
-/** Applies the narrowest limit first: requests that it refuses do not count towards the wider ones. */
+/** Applies the narrowest limit first: requests that it refuses do not count towards the wider limits. */
 const guestLimits = (
   { log, clock, redis, perMinute, guestCeiling }: RateLimitOptions,
   refuse: (scope: RateLimitScope, retryAfterS: number) => never,

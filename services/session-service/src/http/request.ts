@@ -27,7 +27,7 @@ export const webClientOf = (req: Request) => {
   return { kind: 'web', summary: summarizeUserAgent(userAgent), userAgent, deviceId: null };
 };
 
-/** The origin of a request, compared with the allowed ones. */
+/** The origin of a request, compared with the allowed origins. */
 export const originOf = ({ config }: HttpContext, req: Request): ReturnType<typeof checkOrigin> =>
   checkOrigin({ secFetchSite: req.get('sec-fetch-site'), origin: req.get('origin') }, config.allowedOrigins);
 

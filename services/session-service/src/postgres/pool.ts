@@ -196,7 +196,7 @@ const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) =>
   };
 };
 
-/** The account lacks a required privilege. The code is the one Postgres uses for such a statement. */
+/** The account lacks a required privilege. The code is that of Postgres for such a statement. */
 class MissingPrivilegeError extends Error {
   readonly code = '42501';
 

@@ -2,7 +2,7 @@ import type { SessionHolder } from '../core/ports.ts';
 import { userKeyOf } from '../core/ports.ts';
 import type { Authenticator } from './authenticator.ts';
 
-/** What the reached limit applies to. */
+/** The subject of the limit that was reached. */
 export type ConnectionLimitScope = 'user' | 'session';
 
 interface HolderKeys {
@@ -23,8 +23,8 @@ export interface ConnectionLimitsDeps {
 }
 
 /**
- * Enforces `MAX_CONNECTIONS_PER_USER` and `MAX_CONNECTIONS_PER_SESSION` behind an authenticator. When a limit is reached, the
- * connections that count are pinged, and the new one is rejected with `limit_reached`.
+ * Enforces `MAX_CONNECTIONS_PER_USER` and `MAX_CONNECTIONS_PER_SESSION` behind an authenticator. When a limit is
+ * reached, the connections that count are pinged, and the new connection is rejected with `limit_reached`.
  */
 export const withConnectionLimits = (deps: ConnectionLimitsDeps): Authenticator => {
   const { authenticator, maxPerUser, maxPerSession } = deps;

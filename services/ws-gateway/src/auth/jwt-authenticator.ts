@@ -72,7 +72,7 @@ export const createJwtAuthenticator = (deps: JwtAuthenticatorDeps) => {
   };
 };
 
-/** A token whose `nbf` is in the future is reported as expired: the client fetches another one. */
+/** A token whose `nbf` is in the future is reported as expired: the client fetches another token. */
 const reasonOf = (fault: TokenFault): 'expired' | 'unavailable' | 'invalid' => {
   if (fault === 'expired' || fault === 'not_yet') return 'expired';
   return fault === 'unavailable' ? 'unavailable' : 'invalid';

@@ -109,9 +109,9 @@ export const createSessionRevalidation = (deps: SessionRevalidationDeps) => {
 };
 
 /**
- * Compares sessions with Redis, and with the session service where Redis has no entry at or above the revision `least`. Ends the
- * connections of ended sessions and passes newer revisions to the others. Returns the live ones that Redis has, and those that
- * neither store returned. Never rejects.
+ * Compares sessions with Redis, and with the session service where Redis has no entry at or above the revision `least`.
+ * Ends the connections of ended sessions and passes newer revisions to the others. Returns the live sessions that Redis
+ * has, and the sessions that neither store returned. Never rejects.
  */
 const compare = async (
   deps: SessionRevalidationDeps,

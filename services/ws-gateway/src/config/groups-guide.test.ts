@@ -18,7 +18,7 @@ const ROWS = SECTION.split('\n')
 const [, OWN = ''] = /^Options that Centrifugo does not have: ([\s\S]*?)\./m.exec(SECTION) ?? [];
 const inState = (...states: string[]) => ROWS.filter(({ state }) => states.includes(state));
 
-/** What options may have as values. */
+/** Possible values of options. */
 const VALUES = [true, 1, 'stream', 'json', 'disconnect', ['fossil']];
 const tableWith = (options: object) => parseGroups({ namespaces: [{ name: 'news', ...options }] });
 const problem = (option: string, value: unknown): string => {

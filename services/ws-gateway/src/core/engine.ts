@@ -75,7 +75,7 @@ export interface EngineDeps extends Pick<PermissionReviewDeps, 'isTokenKeyValid'
 export const TICK_MS = 100;
 const WHEEL_SLOTS = 1024;
 
-/** What the connections of a gateway share. */
+/** Dependencies that the connections of a gateway share. */
 interface EngineParts {
   readonly bus: HubDeps['bus'];
   readonly hub: Hub;
@@ -138,7 +138,7 @@ export const createEngine = (deps: EngineDeps) => {
     mayUse: plainContext.mayUse,
     /** Reviews the permissions of all connections after a change of group options, token keys or tenant hosts. */
     reviewPermissions: (): Promise<void> => review.reviewAll(all()),
-    /** Announces that a client of a crashed replica has left, where the options of the group ask for it. */
+    /** Announces that a client of a crashed replica has left, if the options of the group enable it. */
     onClientGone: (key: GroupKey, info: string): void => {
       if (namespaces.optionsOf(groupNameOf(key))?.joinLeave) hub.announceLeave(key, info);
     },

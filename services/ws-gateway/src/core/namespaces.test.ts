@@ -4,7 +4,7 @@ import { createNamespaces, DEFAULT_OPTIONS, type GroupOptions } from './namespac
 
 const retention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
 
-/** What a subscriber of a group with these options is granted. */
+/** Permissions of a subscriber of a group with these options. */
 const granted = async (options: Partial<GroupOptions>, wish: object = {}) => {
   const { connected } = engineUnderTest({ groups: { retention, forceRecovery: false, ...options } });
   const ann = await connected('ann');

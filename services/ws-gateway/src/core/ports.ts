@@ -99,7 +99,7 @@ export type AuthenticationResult =
   | { readonly ok: false; readonly why: 'expired' | 'no_user' | 'none' }
   /** Its user or session has reached its connection limit. */
   | { readonly ok: false; readonly why: 'limit_reached' }
-  /** No store could be queried; says nothing about the credential. */
+  /** No store could be queried; the credential may be valid or not. */
   | { readonly ok: false; readonly why: 'unavailable' };
 
 /** The credential of a client and where it was presented. */
@@ -121,7 +121,9 @@ export interface SessionAuthenticator {
   authenticate(shown: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult>;
   /** Checks a further token of a client with a token; `none` where tokens are not configured. */
   refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
-  /** Hands the session of an authenticated holder over to another one, without a gap. No effect without a session. */
+  /**
+   * Hands the session of an authenticated holder over to another holder, without a gap. No effect without a session.
+   */
   transfer(id: SessionId | undefined, from: SessionHolder, to: SessionHolder): void;
   release(id: SessionId | undefined, holder: SessionHolder): void;
 }

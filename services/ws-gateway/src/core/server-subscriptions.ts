@@ -49,7 +49,10 @@ export const createServerSubscriptions = (deps: ServerSubscriptionsDeps) => {
   const ownBudget = (): RecoveryBudget => ({ leftBytes: deps.maxReplyBytes });
 
   return {
-    /** Plans the personal group, the groups of the credential, and permitted ones of the client's earlier connection. */
+    /**
+     * Plans the personal group, the groups of the credential, and the permitted groups of the client's earlier
+     * connection.
+     */
     plan: (identity: ClientIdentity, command: ConnectCommand, quota: ClientQuota): ServerSubscriptionPlans =>
       planOf(deps, identity, command, quota),
     /**

@@ -45,7 +45,7 @@ export interface SocketServerDeps extends AddressLimitDeps, UpgradeAuthenticatio
 const PROTOCOL_PATH = '/connection/websocket';
 const PLAIN_PATH = '/ws';
 const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf';
-/** `muster` is for clients that offer only a ticket: browsers require that one of the offered subprotocols is selected. */
+/** `muster` is for clients that offer only a ticket: browsers require that an offered subprotocol is selected. */
 const SUBPROTOCOLS = ['centrifuge-json', PROTOBUF_SUBPROTOCOL, 'muster'];
 /** Longest wait for the close frame of a client. */
 const CLOSE_TIMEOUT_MS = 5_000;

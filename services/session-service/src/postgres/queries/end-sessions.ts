@@ -47,7 +47,7 @@ export const endQueries = (db: Queryable): Pick<SessionStore, 'end' | 'endOfActo
   endOfActors: (ids) => run(db, 'end_impersonations', BY_ACTOR, 'actor_ended', SYSTEM, [ids]),
 });
 
-/** Ends the live ones among these sessions. */
+/** Ends those of the sessions that are live. */
 export const endSessions = (
   db: Queryable,
   ids: readonly SessionId[],

@@ -69,7 +69,7 @@ export const sweepQueries = (db: Queryable): SweepStore => {
   };
 };
 
-/** Moves `last_seen_at` of live sessions forward; never back, and never of ended ones. */
+/** Moves `last_seen_at` of live sessions forward; never back, and never of ended sessions. */
 export const touchSessions = async (db: Queryable, touches: readonly Touch[]): Promise<void> => {
   const sorted = touches.toSorted((one, other) => (one.id < other.id ? -1 : 1));
   await db.write('touch_sessions', TOUCH, [sorted.map(({ id }) => id), sorted.map(({ at }) => at)]);

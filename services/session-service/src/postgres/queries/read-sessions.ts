@@ -51,7 +51,7 @@ export const listSessions = async (
 const LIVE = `SELECT id, device_id, created_at, last_seen_at FROM sessions
   WHERE tenant_id = $1 AND user_id = $2 AND actor_id IS NULL AND ${IS_LIVE} ORDER BY created_at, id`;
 
-/** A user's live sessions that count towards the limit, oldest first: neither impersonations nor expired ones. */
+/** A user's live sessions that count towards the limit, oldest first: without impersonations and expired sessions. */
 export const findLiveSessions = async (
   db: Queryable,
   tenant: string,

@@ -110,7 +110,7 @@ const matching = ({ connections }: ControlCommandDeps, target: ControlTarget): A
   );
 };
 
-/** Applies `act` to each connection, in slices, and counts the affected ones. */
+/** Applies `act` to each connection, in slices, and counts the affected connections. */
 const countOf = async (
   found: readonly AnyConnection[],
   act: (one: AnyConnection) => boolean,

@@ -205,7 +205,7 @@ export class Params {
     return badRequest(`\`${this.#path}${name}\` ${why}`);
   }
 
-  /** The error for a missing parameter; it lists the given ones, among which a misspelt name shows. */
+  /** The error for a missing parameter; it lists the given parameters, among which a misspelt name shows. */
   missing(name: string): ApiError {
     const given = Object.keys(this.#values);
     const some = given.slice(0, MAX_QUOTED).map((one) => one.slice(0, MAX_QUOTED_LENGTH));

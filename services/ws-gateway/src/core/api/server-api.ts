@@ -32,7 +32,7 @@ export interface ServerApi {
 const OVER_TENANTS = new Set(['channels', 'connections', 'info']);
 
 const BATCH = 'batch';
-/** Bytes of publications in one `history` result; above it the result is cut, and the caller continues from the last one. */
+/** Bytes of publications in one `history` result; above it the result is cut, and the caller continues from its end. */
 const MAX_HISTORY_BYTES = 8_388_608;
 /** Time for the gateways to confirm a removal. */
 const REMOVE_TIMEOUT_MS = 1_000;

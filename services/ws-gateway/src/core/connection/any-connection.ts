@@ -72,7 +72,7 @@ export interface AnyConnection {
   unsubscribe(group: GroupName, code: UnsubscribeCode): void;
 }
 
-/** What the connections of a gateway share. */
+/** Dependencies that the connections of a gateway share. */
 export interface SharedContext {
   readonly clock: Clock;
   readonly wheel: TimerWheel;

@@ -57,7 +57,7 @@ test('[LM4] [LM21] given a session at its limit of new groups, when it opens ano
       ...{ host: undefined, address: '' },
     }),
   ).toBe(false);
-  // Where somebody is already, nothing new begins.
+  // A group with members does not count as created.
   const other = await under.connected('bob');
   await other.say(subscribe(2, 'c'));
   expect(codes(await again.say(subscribe(3, 'c')))).toEqual([undefined]);
@@ -133,7 +133,7 @@ test('[LM7] [LM24] given a group without a subscriber on any gateway, when a cli
   expect(await topsOf(broker, 'nobody', 'heard', 'own')).toEqual([undefined, 1, 1]);
   await under.engine.api.call('publish', { channel: 'back', data: 1 });
   expect(await topsOf(broker, 'back')).toEqual([1]);
-  // Whoever was there once finds what was published meanwhile.
+  // The stream exists: publications are kept while the group has no subscriber.
   listener.connection.onClosed(1000);
   await one.say(publish(4, 'heard'));
   expect(await topsOf(broker, 'heard')).toEqual([2]);

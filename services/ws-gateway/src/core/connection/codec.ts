@@ -27,7 +27,7 @@ export interface Codec {
 const NOT_BINARY: DecodedFrame = { ok: false, why: 'not_object' };
 const NOT_JSON: DecodedFrame = { ok: false, why: 'not_json' };
 
-/** JSON in text frames, or in binary ones. */
+/** JSON in text or binary frames. */
 export const jsonCodec: Codec = {
   encoding: 'json',
   pingFrame: textFrame(Buffer.from(JSON_PING)),

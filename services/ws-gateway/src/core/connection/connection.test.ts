@@ -107,7 +107,7 @@ describe('connect', () => {
     const waiting = Promise.withResolvers<void>();
     authenticator.delay = waiting.promise;
     const { wire, say } = client();
-    // Its silence is over; the check has the whole time for itself.
+    // The ping timeout has ended; the check has its whole time.
     await pass(9_000);
     await say(connect('ann'));
     await pass(9_900);
@@ -163,7 +163,7 @@ describe('connect', () => {
     const { wire, say } = client();
     await jump(60_000);
     expect(wire.closed).toBeUndefined();
-    // What it had sent meanwhile is read now.
+    // Commands that were sent meanwhile are read now.
     expect(await say(connect('ann'))).toMatchObject([{ connect: {} }]);
     const silent = client();
     await pass(10_200);

@@ -31,7 +31,7 @@ import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './timer-wheel.ts';
 import { PING_FRAME } from './websocket-frame.ts';
 
-/** What the protocol connections of a gateway share. */
+/** Dependencies that the protocol connections of a gateway share. */
 export interface ConnectionContext extends SharedContext {
   readonly random: Random;
   readonly ticks: Ticks;
@@ -232,7 +232,7 @@ export class Connection
     else this.rejectInput('unsolicited_pong');
   }
 
-  /** Processes a pong frame. RFC 6455 allows unsolicited ones. */
+  /** Processes a pong frame. RFC 6455 allows unsolicited pongs. */
   onPong(): void {
     if (this.pingsByFrame && this.#deadlines.isPingOutstanding && !this.isClosed) this.#onPongReceived();
   }

@@ -45,7 +45,7 @@ export const createDispatcher = ({
   readonly metrics: EngineMetrics;
   readonly log: Logger;
 }) => {
-  /** Starts queued commands. A command that must wait blocks all later ones. */
+  /** Starts queued commands. A command that must wait blocks all later commands. */
   const proceed = (connection: Connection): void => {
     const { waiting } = connection;
     let done = 0;

@@ -25,7 +25,7 @@ import { SendBuffer } from './send-buffer.ts';
 import type { Ticks } from './timer-wheel.ts';
 import { PING_FRAME, textFrame } from './websocket-frame.ts';
 
-/** What the plain connections of a gateway share. */
+/** Dependencies that the plain connections of a gateway share. */
 export interface PlainContext extends SharedContext {
   readonly ticks: Ticks;
   readonly hub: Hub;

@@ -96,7 +96,10 @@ export class SendBuffer {
     while (!this.hasRoom(bytes)) await this.#ticks.next();
   }
 
-  /** Serializes large replies: `make` starts when the previous ones are written and mostly read. At most one of them is pending. */
+  /**
+   * Serializes large replies: `make` starts when the previous replies are written and mostly read. At most one of them
+   * is pending.
+   */
   inTurn(make: () => Promise<void>): Promise<void> {
     const before = this.#replying;
     const own =

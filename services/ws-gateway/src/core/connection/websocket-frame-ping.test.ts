@@ -29,7 +29,7 @@ test('[HB3] [HB5] given frame pings, when the client answers them, then it stays
   for (let round = 0; round < 60; round++) {
     await pass(1_000);
     if (frames.splice(0).length > 0) connection.onPong();
-    connection.onPong(); // Not asked for: allowed there.
+    connection.onPong(); // Unsolicited pongs are allowed.
   }
   expect(wire.closed).toBeUndefined();
 });

@@ -45,8 +45,8 @@ class Encoded {
 }
 
 /**
- * The members of a group with deltas. A delta is made against the previous publication: a member that did not receive that one
- * receives the next one whole. Each delta is made once for all members.
+ * The members of a group with deltas. A delta is made against the previous publication: a member that did not receive
+ * it receives the next publication whole. Each delta is made once for all members.
  */
 export class DeltaSubscribers {
   readonly #group: GroupIdentity;
@@ -58,7 +58,10 @@ export class DeltaSubscribers {
   };
   /** Payload of the last publication of all based members; undefined when no delta can be made against it. */
   #base: Buffer | undefined;
-  /** Deltas of all publications, not of marked ones only; as the group's options were when the last member joined. */
+  /**
+   * Deltas of all publications, not only of marked publications; as the group's options were when the last member
+   * joined.
+   */
   #isAlways = false;
 
   constructor(group: GroupIdentity) {
@@ -133,7 +136,7 @@ export class DeltaSubscribers {
     });
   }
 
-  /** One frame of publications; the first one is whole for fresh members. */
+  /** One frame of publications; the first publication is whole for fresh members. */
   #frame(form: DeltaForm, publications: readonly Encoded[], isBased: boolean): Buffer {
     const isDelta = ({ delta }: Encoded, index: number): boolean =>
       delta !== undefined && (isBased || index > 0);

@@ -12,8 +12,8 @@ export interface FanoutTask {
 const TURN_BUDGET_MS = 8;
 
 /**
- * Spreads fan-outs over the event loop: large ones in slices, round-robin over the groups, and publications of a busy group in
- * batches of `batchWindowMs` (0: no batching). Fewer writes are what makes a fan-out cheap.
+ * Spreads fan-outs over the event loop: large fan-outs in slices, round-robin over the groups, and publications of a
+ * busy group in batches of `batchWindowMs` (0: no batching). Fewer writes are what makes a fan-out cheap.
  */
 export const createFanoutScheduler = (clock: Clock, batchWindowMs: number) => {
   const busy = new Set<FanoutTask>();

@@ -21,7 +21,7 @@ export interface Delivery {
   next: number;
 }
 
-/** What all groups of a gateway share. */
+/** Dependencies that all groups of a gateway share. */
 export interface GroupContext {
   readonly scheduler: FanoutScheduler;
   readonly metrics: Pick<EngineMetrics, 'fannedOut'>;
@@ -235,7 +235,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
       this.#backlog.push({ frame, first, to: members.slice(), next: 0 });
       return;
     }
-    // Backwards: a slow member leaves the array, and the last one takes its index.
+    // Backwards: a slow member leaves the array, and the last member takes its index.
     for (let index = members.length - 1; index >= 0; index--) {
       const subscription = members[index];
       if (subscription?.member.sendBuffer.offer(frame) === false) this.#onFull(subscription, first);
@@ -254,7 +254,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
       this.#lagging.add(subscription);
       this.#context.onLag(subscription, this);
     } else if (kind === 'publication' && subscription.deltas !== undefined) {
-      // The next publication would be a delta of this one.
+      // The next publication would be a delta of this publication.
       subscription.member.onInsufficientState(this.name);
     }
   }

@@ -12,7 +12,7 @@ export interface PresenceEventsDeps {
   readonly log: Logger;
 }
 
-/** Presence entries and join/leave messages of members, as far as the options of their groups ask for them. */
+/** Presence entries and join/leave messages of members, if the options of their groups enable them. */
 export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps) => {
   const send = (group: GroupKey, kind: 'join' | 'leave', info: ClientInfo): void => {
     const body = Buffer.from(encodePush({ is: kind, channel: groupNameOf(group), info }));

@@ -8,7 +8,7 @@ const MAX_OUTBOX = 65_536;
 const LIMITS = { maxSendBufferBytes: MAX_OUTBOX, maxPublicationBytes: MAX_OUTBOX / 2 };
 const CODECS = {
   json: jsonCodec,
-  // Speaks JSON and hears Protobuf: what is tried here is what goes out.
+  // Encodes JSON and decodes Protobuf: the test is about what the gateway sends.
   protobuf: { ...protobufCodec, decode: jsonCodec.decode },
 } as const;
 const GROUPS = {

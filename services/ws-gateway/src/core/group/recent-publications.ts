@@ -75,8 +75,8 @@ export class RecentPublications {
   }
 
   /**
-   * Prepends publications that were read from the stream and end right before the first one here, or before `next` when there is
-   * none. Adds as many of the newest as fit; none when there is a gap in between.
+   * Prepends publications that were read from the stream and end right before the first publication here, or before
+   * `next` when there is none. Adds as many of the newest as fit; none when there is a gap in between.
    */
   backfill(older: readonly BusMessage[], next: number): void {
     const from = this.#messages[0]?.offset ?? next;
@@ -97,7 +97,7 @@ export class RecentPublications {
     this.#messages = [...kept.reverse(), ...this.#messages];
   }
 
-  /** All publications after an offset; undefined when older ones are missing. */
+  /** All publications after an offset; undefined when older publications are missing. */
   after(offset: number): readonly BusMessage[] | undefined {
     const first = this.#messages[0];
     if (first === undefined || offset < first.offset - 1) return undefined;

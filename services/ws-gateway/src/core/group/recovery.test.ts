@@ -37,7 +37,7 @@ interface Message {
   };
 }
 
-/** What the SDK does with messages. */
+/** Processes messages as the SDK does. */
 const read = (messages: unknown[], heard: Heard): Heard => {
   let now = heard;
   for (const { subscribe, push } of messages as Message[]) {

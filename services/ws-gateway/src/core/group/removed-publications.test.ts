@@ -31,7 +31,7 @@ const fleet = async (groups: object = {}) => {
       nowMs += ms;
       for (const gateway of gateways) await gateway.pass(ms);
     },
-    /** A client that was there until an offset comes back. */
+    /** A client that was subscribed up to an offset reconnects. */
     comesBack: async (gateway: 0 | 1, offset: number, more: object = {}) => {
       const { say, connection } = await gateways[gateway].connected(gateway === 0 ? 'ann' : 'bob');
       const answers = (await say(subscribe({ recover: true, offset, ...more }))) as Subscribed[];

@@ -34,7 +34,7 @@ const scene = async (options: Parameters<typeof engineUnderTest>[0] = {}) => {
   let published = 0;
   return {
     ...under,
-    /** Ticks until nobody is behind any more, at most so often. */
+    /** Ticks until no member is behind, at most `most` times. */
     catchUp: async (most = 100): Promise<void> => {
       for (let tick = 0; tick < most && under.engine.counts().lagging > 0; tick++) await under.pass(TICK_MS);
     },
@@ -314,7 +314,7 @@ test('[SW1] given any order of publications, losses and reads, when it has ended
       slow.wire.read();
       await publish(1);
       await engine.checkPositions();
-      // Gathered publications wait for a real timer.
+      // Batched publications wait for a real timer.
       await gathered(publishBatchWindowMs);
       await catchUp();
       expect(engine.counts().lagging).toBe(0);

@@ -22,7 +22,7 @@ interface Lagging {
   readonly follower: StreamFollower;
 }
 
-/** Longest time in ms for which one tick occupies the event loop. */
+/** Longest time in ms for which a tick occupies the event loop. */
 const TICK_BUDGET_MS = 5;
 /** Concurrent reads of streams for all slow consumers. */
 const MAX_READS = 8;
@@ -104,7 +104,7 @@ export const createSlowConsumers = ({ clock, metrics, onFault }: SlowConsumersDe
       if (behind.size === 0) return;
       const until = clock.monotonic() + TICK_BUDGET_MS;
       for (const [subscription, one] of [...behind]) {
-        // Moved to the end: the next tick starts with the members that this one does not reach.
+        // Moved to the end: the next tick starts with the members that this tick does not reach.
         behind.delete(subscription);
         behind.set(subscription, one);
         step(one);

@@ -52,7 +52,7 @@ const following = async ({ maxBytes = 100_000, before = [] as unknown[] } = {}) 
   await publish(...before);
   await follower.open();
   const epoch = async () => (await streams.top(ROOM, RETENTION)).epoch;
-  /** The link is lost, the newest publication too, and others take its place unheard. */
+  /** The link and the newest publication are lost; other publications with the same offsets are not received. */
   const failOver = async (...instead: unknown[]) => {
     follower.markUnverified();
     ear.hears = false;

@@ -69,7 +69,7 @@ test('[GP9] given a gap that is being read, when publications arrive, then the q
   expect(Math.max(...kept)).toBeGreaterThan(MAX_BYTES / 2);
   expect(Math.max(...kept)).toBeLessThanOrEqual(MAX_BYTES);
   held.resolve();
-  // Nobody publishes any more, and no audit comes.
+  // No further publication and no position check.
   await settle();
   await settle();
   expect(heard).toEqual(Array.from({ length: 43 }, (_, n) => n + 1));

@@ -23,7 +23,7 @@ export interface FollowedGroup {
   pace(): Promise<void>;
 }
 
-/** What the followers of a gateway share. */
+/** Dependencies that the followers of a gateway share. */
 export interface StreamFollowerDeps {
   readonly streams: Pick<Streams, 'top' | 'read' | 'invalidateEpoch'>;
   readonly budget: RecentPublicationsBudget;
@@ -71,7 +71,7 @@ export class StreamFollower {
   #retention: StreamRetention;
   readonly #deps: StreamFollowerDeps;
   #position: GroupPosition = { offset: 0, epoch: '' };
-  /** Checksum of the publication at the position, where the recent ones do not include it. */
+  /** Checksum of the publication at the position, if the recent publications do not include it. */
   #checksum: number | undefined;
   /** Last delivered publication when the link was lost; the store may have lost and overwritten it since. */
   #unverifiedSince: LastDelivered | undefined;
@@ -321,7 +321,7 @@ export class StreamFollower {
   /** Reads and delivers one page. True when more follows. */
   async #readPage(): Promise<boolean> {
     const last = this.#lastDelivered();
-    // Includes the last delivered publication: its checksum proves that the following ones are its successors.
+    // Includes the last delivered publication: its checksum proves that the following publications are its successors.
     const from = last.checksum === undefined ? last.offset : last.offset - 1;
     const page = await this.#read({ from, limit: PAGE, maxBytes: this.#deps.maxReadBytes });
     if (page.top.epoch !== last.epoch) this.#lose(page.top);
@@ -370,7 +370,7 @@ export class StreamFollower {
     this.#deps.onStalled();
   }
 
-  /** Replaces the stream's epoch unless it has advanced beyond `offset`, and continues at the end of the new one. */
+  /** Replaces the stream's epoch unless it has advanced beyond `offset`, and continues at the end of the new epoch. */
   async #invalidateEpoch(offset: number): Promise<void> {
     const { epoch } = this.#position;
     this.#lose(await this.#deps.streams.invalidateEpoch(this.#group.key, { offset, epoch }, this.#retention));

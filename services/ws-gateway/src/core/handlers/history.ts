@@ -17,7 +17,7 @@ export interface HistoryDeps extends GroupReadDeps {
   readonly bus: Pick<Bus, 'read'>;
   readonly hub: Pick<Hub, 'groupOf'>;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
-  /** Bytes of publications in one reply; above it the reply is cut, and the client continues from the last one. */
+  /** Bytes of publications in one reply; above it the reply is cut, and the client continues from its end. */
   readonly maxBytes: number;
 }
 
