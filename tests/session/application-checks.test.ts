@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
-import { createSessionListener } from '@muster/session/session-events-listener';
+import { createSessionEventsSubscriber } from '@muster/session/session-events-subscriber';
 import { createSessionVerifier } from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
@@ -83,9 +83,9 @@ test('[VD2] given checks of an application, the session stays live', async () =>
   await until(async () => (await secondsOf('now() - last_seen_at', id)) < 60, { what: 'the touch' });
 });
 
-test('[VD3] given 200 ends, a listener receives them soon and every replica refuses the sessions at once', async () => {
+test('[VD3] given 200 ends, a subscriber receives them soon and every replica refuses the sessions at once', async () => {
   const heard = new Map<string, number>();
-  await using _listener = createSessionListener({
+  await using _subscriber = createSessionEventsSubscriber({
     redis,
     clock: systemClock,
     log,
@@ -93,7 +93,7 @@ test('[VD3] given 200 ends, a listener receives them soon and every replica refu
     onEnded: (id) => void heard.set(id, performance.now()),
     onLost: () => {},
   });
-  await until(() => _listener.healthy(), { what: 'a listener' });
+  await until(() => _subscriber.healthy(), { what: 'a subscriber' });
   const sessions = await Promise.all(Array.from({ length: 200 }, login));
   const delays: number[] = [];
   for (const { id, token } of sessions) {

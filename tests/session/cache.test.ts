@@ -2,7 +2,7 @@ import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { busKeys, emitSessionBusHeartbeat, emitSessionChange } from '@muster/session/session-events';
-import { createSessionListener } from '@muster/session/session-events-listener';
+import { createSessionEventsSubscriber } from '@muster/session/session-events-subscriber';
 import { createSnapshotStore, type Snapshot } from '@muster/session/session-snapshot';
 import { newSessionId, type SessionId } from '@muster/session/token';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
@@ -167,7 +167,7 @@ test('[SN6] given 300 random interleavings of fills, a rotation and an end, no e
 const listen = async (connections: RedisConnections) => {
   const ended = new Map<string, string>();
   const lost: number[] = [];
-  const listener = createSessionListener({
+  const subscriber = createSessionEventsSubscriber({
     redis: connections,
     clock: systemClock,
     log: createInMemoryLog(),
@@ -175,16 +175,16 @@ const listen = async (connections: RedisConnections) => {
     onEnded: (id, why) => void ended.set(id, why),
     onLost: () => void lost.push(Date.now()),
   });
-  await until(() => listener.healthy(), { what: 'the listener to be healthy' });
-  return { listener, ended, lost };
+  await until(() => subscriber.healthy(), { what: 'the subscriber to be healthy' });
+  return { subscriber, ended, lost };
 };
 
 const end = (id: SessionId) =>
   emitSessionChange({ redis }, { k: 'end', ids: [id], why: 'logout', at: Date.now() });
 
-test('[EV2] [EV3] given a listener, it receives ends, and missed ends with the next heartbeat', async () => {
+test('[EV2] [EV3] given a subscriber, it receives ends, and missed ends with the next heartbeat', async () => {
   await using own = await connect();
-  const { listener, ended, lost } = await listen(own);
+  const { subscriber, ended, lost } = await listen(own);
   const heard = newSessionId();
   await end(heard);
   await until(() => ended.get(heard), { what: 'the end' });
@@ -200,29 +200,29 @@ test('[EV2] [EV3] given a listener, it receives ends, and missed ends with the n
   const next = newSessionId();
   await end(next);
   await until(() => ended.get(next), { what: 'an end after garbage' });
-  await listener[Symbol.asyncDispose]();
+  await subscriber[Symbol.asyncDispose]();
 });
 
 test('[EV4] given a flush, the next heartbeat detects it', async () => {
   await using own = await connect();
   await emitSessionBusHeartbeat({ redis }, 'before', Date.now());
-  const { listener, lost } = await listen(own);
+  const { subscriber, lost } = await listen(own);
   await redis.lane().flushall();
   const state = await emitSessionBusHeartbeat({ redis }, 'after', Date.now());
   expect(state).toMatchObject({ epoch: 'after', isNew: true });
   await until(() => lost.length > 0, { what: 'the loss' });
-  await listener[Symbol.asyncDispose]();
+  await subscriber[Symbol.asyncDispose]();
 });
 
-test('[EV6] given an outage, the listener subscribes again and reads missed messages', async () => {
+test('[EV6] given an outage, the subscriber subscribes again and reads missed messages', async () => {
   await using own = await connect();
-  const { listener, ended } = await listen(own);
+  const { subscriber, ended } = await listen(own);
   await redis.lane().call('CLIENT', 'KILL', 'TYPE', 'pubsub');
   const missed = newSessionId();
   await end(missed);
   await until(() => ended.get(missed), { what: 'the end sent while the link was down' });
   const beating = setInterval(() => void emitSessionBusHeartbeat({ redis }, 'e', Date.now()), 200);
-  await until(() => listener.healthy(), { what: 'health' });
+  await until(() => subscriber.healthy(), { what: 'health' });
   clearInterval(beating);
-  await listener[Symbol.asyncDispose]();
+  await subscriber[Symbol.asyncDispose]();
 });

@@ -3,7 +3,7 @@ import { systemClock } from '@muster/kit/clock';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import { busKeys } from '@muster/session/session-events';
-import { createSessionListener } from '@muster/session/session-events-listener';
+import { createSessionEventsSubscriber } from '@muster/session/session-events-subscriber';
 import { newSessionId } from '@muster/session/token';
 import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type DedicatedStore, openDedicatedRedis } from '@muster/testkit/dedicated-store';
@@ -221,14 +221,14 @@ describe('the change stream', () => {
   const config = { prefix: 't:', maxConnections: 5, connectTimeoutMs: 1000, commandTimeoutMs: 1000 };
   const connect = (): Promise<RedisConnections> =>
     openRedis(
-      { ...config, url: server.url, name: 'listener' },
+      { ...config, url: server.url, name: 'subscriber' },
       { log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) },
     );
   const listen = async (redis: RedisConnections) => {
     const heard = new Map<string, number>();
     let lost = 0;
     const metrics = createMetrics({ service: 'test', version: '0' });
-    const listener = createSessionListener({
+    const subscriber = createSessionEventsSubscriber({
       redis,
       clock: systemClock,
       log: createInMemoryLog(),
@@ -238,8 +238,8 @@ describe('the change stream', () => {
         lost += 1;
       },
     });
-    await until(() => listener.healthy(), { what: 'a listener', timeoutMs: 10_000 });
-    return { listener, heard, lost: () => lost, metrics };
+    await until(() => subscriber.healthy(), { what: 'a subscriber', timeoutMs: 10_000 });
+    return { subscriber, heard, lost: () => lost, metrics };
   };
   const payload = (id: string) => JSON.stringify({ k: 'end', ids: [id], why: 'lost', at: Date.now() });
   /** Adds messages to the stream that were lost in pub/sub. */
@@ -255,8 +255,8 @@ describe('the change stream', () => {
 
   test('[EV3] given lost messages, they are read within two seconds, twenty in one read', async () => {
     await using redis = await connect();
-    const { listener, heard } = await listen(redis);
-    await using _listener = listener;
+    const { subscriber, heard } = await listen(redis);
+    await using _subscriber = subscriber;
     const before = await readings();
     const begun = performance.now();
     const ids = await append(20);
@@ -265,13 +265,13 @@ describe('the change stream', () => {
     // A heartbeat between two of the entries makes it two.
     expect((await readings()) - before).toBeLessThanOrEqual(2);
     // That second one may still be under way.
-    await until(() => listener.healthy(), { what: 'a listener that is current again' });
+    await until(() => subscriber.healthy(), { what: 'a subscriber that is current again' });
   });
 
   test('[EV5] given duplicate and reordered messages, the same sessions end', async () => {
     await using redis = await connect();
-    const { listener, heard, lost } = await listen(redis);
-    await using _listener = listener;
+    const { subscriber, heard, lost } = await listen(redis);
+    await using _subscriber = subscriber;
     const { channel, log } = busKeys('t:');
     const ids = Array.from({ length: 5 }, newSessionId);
     const messages: string[] = [];
@@ -291,10 +291,10 @@ describe('the change stream', () => {
     await until(() => heard.has(next.id), { what: 'an end afterwards' });
   });
 
-  test('[EV1] given unknown messages, they are counted and the listener continues', async () => {
+  test('[EV1] given unknown messages, they are counted and the subscriber continues', async () => {
     await using redis = await connect();
-    const { listener, heard, metrics } = await listen(redis);
-    await using _listener = listener;
+    const { subscriber, heard, metrics } = await listen(redis);
+    await using _subscriber = subscriber;
     const { channel } = busKeys('t:');
     for (const text of ['', 'x', '1-0', '1-0 2-0', '1-0 2-0 {', '0-0 1-0 null', '0-0 1-0 {"k":1}']) {
       await raw.publish(channel, text);
@@ -308,31 +308,31 @@ describe('the change stream', () => {
     expect(text).toMatch(/session_bus_messages_total{[^}]*kind="unknown"[^}]*} 1/);
   });
 
-  test('[EV4] given a stream trimmed beyond the position of a listener, it checks everything again', async () => {
+  test('[EV4] given a stream trimmed beyond the position of a subscriber, it checks everything again', async () => {
     await using redis = await connect();
-    const { listener, lost } = await listen(redis);
-    await using _listener = listener;
+    const { subscriber, lost } = await listen(redis);
+    await using _subscriber = subscriber;
     await append(3);
     await raw.xtrim(busKeys('t:').log, 'MAXLEN', 1);
     await until(() => lost() > 0, { what: 'the loss', timeoutMs: 4000 });
-    await until(() => listener.healthy(), { what: 'health afterwards', timeoutMs: 4000 });
+    await until(() => subscriber.healthy(), { what: 'health afterwards', timeoutMs: 4000 });
   });
 
   test('[EV6] given a silent subscription, it is detected in three seconds and the messages are read', async () => {
     await using redis = await connect();
-    const { listener, heard } = await listen(redis);
-    await using _listener = listener;
+    const { subscriber, heard } = await listen(redis);
+    await using _subscriber = subscriber;
     const sessions = await Promise.all(Array.from({ length: 50 }, login));
     // Every writer waits, and so does the heartbeat: no message arrives.
     await raw.client('PAUSE', 3500, 'WRITE');
     await sleep(100);
-    await until(() => !listener.healthy(), { what: 'distrust', timeoutMs: 4500 });
+    await until(() => !subscriber.healthy(), { what: 'an unhealthy subscriber', timeoutMs: 4500 });
     const answers = await Promise.all(
       sessions.map(({ id }) => service.service('DELETE', `/v1/sessions/${id}`)),
     );
     expect(answers.filter(({ status }) => status !== 202 && status !== 204)).toEqual([]);
     await until(() => sessions.every(({ id }) => heard.has(id)), { what: 'all ends', timeoutMs: 8000 });
-    await until(() => listener.healthy(), { what: 'trust', timeoutMs: 8000 });
+    await until(() => subscriber.healthy(), { what: 'a healthy subscriber', timeoutMs: 8000 });
     for (const { token } of sessions) expect((await check(token)).status).toBe(401);
     await emptyOutbox();
   });

@@ -47,7 +47,7 @@ export const emitSessionChange = async (
 };
 
 /**
- * Publishes the end of the log and the bus epoch, by which listeners detect a lost message within a second.
+ * Publishes the end of the log and the bus epoch, by which subscribers detect a lost message within a second.
  * `isNew`: Redis had no epoch, because it was flushed or is used for the first time.
  */
 export const emitSessionBusHeartbeat = async (

@@ -11,7 +11,7 @@ import {
   readCredential,
 } from './credential.ts';
 import { createRejectedTokens, evaluateSession, type SessionDecision } from './session-decision.ts';
-import { createSessionListener } from './session-events-listener.ts';
+import { createSessionEventsSubscriber } from './session-events-subscriber.ts';
 import { createSnapshotStore, type Snapshot } from './session-snapshot.ts';
 import { createSessionSource } from './session-source.ts';
 import { createSingleFlight } from './single-flight.ts';
@@ -76,7 +76,7 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     cache.delete(id);
     queries.forget(id);
   };
-  const listener = createSessionListener({
+  const subscriber = createSessionEventsSubscriber({
     ...{ redis, clock, log, metrics },
     onEnded: forget,
     onChanged: ({ ids }) => ids.forEach(forget),
@@ -96,13 +96,13 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
   const query = (token: SignedToken): Promise<SessionDecision> =>
     queries.once(token, async (isUnchanged) => {
       const decision = await evaluateSession(decisionDeps, token);
-      const mayKeep = isCaching && isUnchanged() && listener.healthy();
+      const mayKeep = isCaching && isUnchanged() && subscriber.healthy();
       if (decision.is === 'live' && mayKeep) cache.set(token.id, decision.snapshot);
       return decision;
     });
   const fromMemory = (token: SignedToken): Snapshot | undefined => {
     // Without the bus no change would remove an entry.
-    if (!listener.healthy()) return undefined;
+    if (!subscriber.healthy()) return undefined;
     const known = cache.get(token.id);
     if (known === undefined) return undefined;
     const hash = hashSecret(token.secret);
@@ -136,7 +136,7 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
       const verified = await firstLiveSession(tokens, (token) => check(token, require), statusOf);
       return count(verified ?? FORGED);
     },
-    [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => subscriber[Symbol.asyncDispose](),
   };
 };
 

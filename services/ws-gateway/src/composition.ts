@@ -11,7 +11,7 @@ import { VERSION } from '@muster/kit/run-service';
 import type { Runtime } from '@muster/kit/runtime';
 import type { ClientId } from '@muster/protocol/ids';
 import { createRejectedTokens, type SessionDecision } from '@muster/session/session-decision';
-import { createSessionListener } from '@muster/session/session-events-listener';
+import { createSessionEventsSubscriber } from '@muster/session/session-events-subscriber';
 import { createSnapshotStore } from '@muster/session/session-snapshot';
 import { createSessionSource } from '@muster/session/session-source';
 import { createTicketStore } from '@muster/session/tickets';
@@ -249,8 +249,8 @@ const composeSessions = (
   const stack = new AsyncDisposableStack();
   const snapshots = createSnapshotStore({ redis, clock });
   const source = createSessionSource({ urls: config.sessionServiceUrls, apiKey: config.internalApiKey });
-  const listener = stack.use(
-    createSessionListener({
+  const subscriber = stack.use(
+    createSessionEventsSubscriber({
       ...{ redis, clock, log, metrics },
       onEnded: registry.end,
       onChanged: (change) => {
@@ -266,7 +266,7 @@ const composeSessions = (
   );
   const revalidation = stack.use(
     createSessionRevalidation({
-      ...{ registry, snapshots, source, log, isBusHealthy: listener.healthy },
+      ...{ registry, snapshots, source, log, isBusHealthy: subscriber.healthy },
       onLive: createSessionActivity({ redis, clock, log }),
       identityOf: (snapshot) => identityOfSession(snapshot, config.access.isInsecure),
     }),

@@ -31,7 +31,7 @@ export const payloadOf = (number: number): string => {
 };
 
 /** Callbacks that all members of a group share. */
-export interface Listener {
+export interface MemberCallbacks {
   onDelivered(count: number): void;
   onDuplicate(): void;
   onLatency(ms: number): void;
@@ -40,7 +40,7 @@ export interface Listener {
 
 /** One connection in one group. */
 export class Member {
-  readonly #listener: Listener;
+  readonly #listener: MemberCallbacks;
   readonly #isSample: boolean;
   readonly #socket: Socket;
   readonly #dialect: Dialect;
@@ -55,7 +55,7 @@ export class Member {
   constructor(
     place: { readonly port: number; readonly group: string; readonly isSample: boolean },
     dialect: Dialect,
-    listener: Listener,
+    listener: MemberCallbacks,
     onJoined: () => void,
   ) {
     this.#listener = listener;

@@ -1,4 +1,4 @@
-import { type Listener, Member, payloadOf } from './member.ts';
+import { Member, type MemberCallbacks, payloadOf } from './member.ts';
 import type { Load, SwarmAnswer, SwarmJob, SwarmOrder, SwarmOutcome } from './swarm.ts';
 
 /** Connections opened at once. */
@@ -76,11 +76,12 @@ const join = (group: Group, { isSample, port }: { isSample: boolean; port?: numb
   new Promise((resolve, reject) => {
     if (job === undefined) return reject(new Error('no job'));
     const place = { port: port ?? job.port, group: group.name, isSample };
-    const listener: Listener = port === undefined ? listenerOf(group, reject) : { ...DEAF, onClosed: reject };
+    const listener: MemberCallbacks =
+      port === undefined ? listenerOf(group, reject) : { ...DEAF, onClosed: reject };
     const member: Member = new Member(place, job.dialect, listener, () => resolve(member));
   });
 
-const listenerOf = (group: Group, onClosed: (why: string) => void): Listener => ({
+const listenerOf = (group: Group, onClosed: (why: string) => void): MemberCallbacks => ({
   onDelivered: (count) => {
     counts.delivered += count;
     group.missing -= count;
@@ -96,7 +97,7 @@ const listenerOf = (group: Group, onClosed: (why: string) => void): Listener => 
 });
 
 /** A publisher at another replica does not count as a member. */
-const DEAF: Omit<Listener, 'onClosed'> = {
+const DEAF: Omit<MemberCallbacks, 'onClosed'> = {
   onDelivered: () => {},
   onDuplicate: () => {},
   onLatency: () => {},

@@ -12,7 +12,7 @@ import type { GatewayEngine } from '../core/engine.ts';
 import type { HandshakeResult } from '../metrics.ts';
 import { type AddressLimitDeps, createAddressLimit, RETRY_AFTER_S } from './address-limit.ts';
 import { type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
-import { attachReceiver } from './listeners.ts';
+import { attachReceiver } from './receiver.ts';
 import {
   authenticatePlainUpgrade,
   authenticateUpgrade,

@@ -13,8 +13,8 @@ import {
 } from './session-events.ts';
 import type { SessionId } from './token.ts';
 
-/** Dependencies and handlers of a listener. Handlers must be idempotent: a change may arrive twice. */
-export interface SessionListenerDeps {
+/** Dependencies and handlers of a subscriber. Handlers must be idempotent: a change may arrive twice. */
+export interface SessionEventsSubscriberDeps {
   readonly redis: RedisConnections;
   readonly clock: Clock;
   readonly log: Logger;
@@ -27,7 +27,7 @@ export interface SessionListenerDeps {
 }
 
 /** Receives every change of every session, also when messages are lost. */
-export interface SessionListener extends AsyncDisposable {
+export interface SessionEventsSubscriber extends AsyncDisposable {
   /** True while subscribed, without a gap, and with a heartbeat in the last 3 s. */
   healthy(): boolean;
 }
@@ -38,7 +38,7 @@ export const BUS_SILENCE_MS = 3000;
 const PAGE = 1000;
 
 /** Subscribes to the change channel on a dedicated connection and follows the change log. */
-export const createSessionListener = (deps: SessionListenerDeps): SessionListener => {
+export const createSessionEventsSubscriber = (deps: SessionEventsSubscriberDeps): SessionEventsSubscriber => {
   const { redis, clock, log } = deps;
   const silence = createFaultLog(log, { event: 'session.bus_silent', overEvent: 'session.bus_reachable' });
   const subscribing = createFaultLog(log, {
@@ -114,7 +114,7 @@ export const createSessionListener = (deps: SessionListenerDeps): SessionListene
   };
 };
 
-const createFollower = (deps: SessionListenerDeps): ChangeLogFollower => {
+const createFollower = (deps: SessionEventsSubscriberDeps): ChangeLogFollower => {
   const gaps = deps.metrics.counter('session_bus_gaps_total');
   const reading = createFaultLog(deps.log, {
     event: 'session.bus_catch_up_failed',
