@@ -54,10 +54,10 @@ export const createWebhooks = (deps: WebhooksDeps) => {
   let running: Promise<void> | undefined;
 
   const remove = (id: string): Promise<unknown> =>
-    redis.retry((lane) => lane.multi().hdel(keys.outbox, id).zrem(keys.outboxDue, id).exec());
+    redis.retry((lane) => lane.multi().hdel(keys.webhookQueue, id).zrem(keys.webhooksDue, id).exec());
 
   const deliverOne = async (id: string): Promise<void> => {
-    const text = await redis.retry((lane) => lane.hget(keys.outbox, id));
+    const text = await redis.retry((lane) => lane.hget(keys.webhookQueue, id));
     const channel = Number(id.slice(id.lastIndexOf(':') + 1));
     const url = urls[channel];
     const message = text === null ? undefined : (JSON.parse(text) as Message);
@@ -78,8 +78,8 @@ export const createWebhooks = (deps: WebhooksDeps) => {
     await redis.retry((lane) =>
       lane
         .multi()
-        .hset(keys.outbox, id, next)
-        .zadd(keys.outboxDue, now + waitMs, id)
+        .hset(keys.webhookQueue, id, next)
+        .zadd(keys.webhooksDue, now + waitMs, id)
         .exec(),
     );
     onResult(channel, 'retried');
@@ -87,7 +87,7 @@ export const createWebhooks = (deps: WebhooksDeps) => {
   const deliverDue = async (): Promise<void> => {
     try {
       const ids = await redis.retry((lane) =>
-        lane.zrangebyscore(keys.outboxDue, '-inf', clock.now(), 'LIMIT', 0, AT_ONCE),
+        lane.zrangebyscore(keys.webhooksDue, '-inf', clock.now(), 'LIMIT', 0, AT_ONCE),
       );
       await Promise.all(ids.map(deliverOne));
     } catch (error) {

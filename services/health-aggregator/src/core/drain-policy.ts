@@ -3,7 +3,7 @@ import { isServing } from './status.ts';
 
 const MIN_SERVING_SHARE = 0.5;
 
-/** Whether an instance may be drained, and if not, why. */
+/** Decision on a drain, with the reason of a rejection. */
 export type DrainDecision = { readonly ok: true } | { readonly ok: false; readonly why: string };
 
 /** An instance may be drained while at least one other instance, and half of the expected number, serve. */

@@ -51,7 +51,7 @@ export interface SyntheticCheckSnapshot {
   readonly ageMs: number;
 }
 
-/** What users cannot do, since when, and the cause. */
+/** Effect of a failure on users, with its start and cause. */
 export interface Impact {
   /** A store, a service, or `synthetic-check`. */
   readonly subject: string;

@@ -34,7 +34,7 @@ export interface FleetStateOptions {
   readonly thresholds?: FailureThresholds;
 }
 
-/** What this process reports about itself, without the registry. */
+/** Report of this process about itself, without the registry. */
 export type SelfReport = Omit<ObservedHeartbeat, 'beatAt'>;
 
 /** The model of the fleet. */
@@ -202,7 +202,7 @@ const recordFailure = (dampings: ServiceInstances['dampings'], name: string, now
   dampings.set(name, damping);
 };
 
-/** A check that succeeded before the fault of a store is no evidence of the present. */
+/** A check that succeeded before the fault of a store does not describe the present state. */
 const presentCheck = (
   check: SyntheticCheckSnapshot | undefined,
   stores: readonly DependencyAssessment[],

@@ -150,7 +150,7 @@ interface Observation extends Subject {
   readonly failingSince: number | undefined;
 }
 
-/** `unknown` at the start is no observation: the first status after it may be old. */
+/** `unknown` at the start is not an observation: the first status after it may be old. */
 const nextCondition = (
   before: Condition | undefined,
   { status, forMs = 0 }: Pick<Subject, 'status' | 'forMs'>,

@@ -273,7 +273,7 @@ export class InstanceMonitor {
 
   #fromDraining(now: number, policy: EvidencePolicy): Transition | undefined {
     if (this.#reportedState !== 'draining') {
-      // Unready probes while draining are no failures.
+      // Unready probes while draining do not count as failures.
       this.#failures = 0;
       this.#hardFailures = 0;
       return this.#toServing('resumed', now);

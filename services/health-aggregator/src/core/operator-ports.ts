@@ -57,7 +57,7 @@ export type SessionQuery =
 /** Access to the session services on behalf of an operator. Rejects with an AppError. */
 export interface SessionClient {
   find(query: SessionQuery): Promise<{ readonly devices: readonly DeviceInfo[]; readonly more: boolean }>;
-  /** Ends a session; true when every gateway was notified. An ended session is no error. */
+  /** Ends a session; true when every gateway was notified. An ended session is not an error. */
   end(id: string): Promise<boolean>;
 }
 

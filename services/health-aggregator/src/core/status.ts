@@ -53,7 +53,7 @@ export const STATUS_OF_DEPENDENCY: Readonly<Record<DependencyAssessment['status'
   unknown: 'unknown',
 };
 
-/** An instance as a service. An orderly leave is no outage; an instance that has not been up yet is unknown. */
+/** An instance as a service. An orderly leave is not an outage; an instance that has not been up yet is unknown. */
 export const STATUS_OF_INSTANCE: Readonly<Record<InstanceState, ServiceStatus>> = {
   starting: 'unknown',
   up: 'operational',
@@ -163,7 +163,7 @@ export const fleetStatus = (facts: FleetFacts, staleAfterMs: number): ServiceSta
   if (!hasEvidence || ageMs > staleAfterMs || required.includes('unknown')) return 'unknown';
   if (required.includes('major_outage')) return 'major_outage';
   if (dependencies.length > 0 && dependencies.every((status) => status === 'down')) return 'major_outage';
-  // With a store down the synthetic check fails for a known cause, which is no outage of everything.
+  // With a store down the synthetic check fails for a known cause, which is not an outage of everything.
   if (facts.isSyntheticCheckFailing && dependencies.every((status) => status === 'up')) return 'major_outage';
   if (required.includes('partial_outage') || dependencies.includes('down')) return 'partial_outage';
   const good = [...required, ...others].every((status) => status === 'operational');

@@ -23,7 +23,7 @@ interface UnregisteredInstance extends DiscoveredTarget {
 export class UnregisteredInstances {
   readonly #byId = new Map<string, UnregisteredInstance>();
 
-  /** Replaces the discovered addresses; what is known about the remaining ones is kept. */
+  /** Replaces the discovered addresses; what is known about the remaining addresses is kept. */
   recordDiscoveredTargets(targets: readonly DiscoveredTarget[], now: number): void {
     const ids = new Set<string>();
     for (const { service, address } of targets) {

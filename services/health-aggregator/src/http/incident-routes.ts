@@ -159,7 +159,7 @@ const updateRoute = (deps: IncidentRoutesDeps): Route =>
       const madeBy = keyedRequestOf(req, body);
       return write(deps, 200, async () => {
         const note = noteOf(await deps.notes()?.find(id));
-        // A repeat of the request that closed it is no conflict.
+        // A repeat of the request that closed it is not a conflict.
         if (madeBy !== undefined && isRepeated(note, madeBy)) return note;
         if (note.closedAt !== undefined)
           throw new AppError('CONFLICT', {

@@ -7,7 +7,7 @@ const RENEW_SHARE = 1 / 3;
 /** The leader gives up before its lease expires, so that slow responses never cause two leaders. */
 const SAFETY_SHARE = 1 / 4;
 
-/** The leader, as far as this observer knows. */
+/** The leader, as this observer last read it. */
 export interface Leader {
   readonly name: string;
   /** Fencing token: increases with each election; writes with a smaller one are refused. */

@@ -29,7 +29,7 @@ export interface IncidentStore {
   ): Promise<WriteOutcome>;
 }
 
-/** KEYS guard, incidents, index, outbox, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now, isNote */
+/** KEYS guard, incidents, index, webhooks, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now, isNote */
 const WRITE_SCRIPT = `
 if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 'refused' end
 local stored = ARGV[10] == '1' and redis.call('HGET', KEYS[2], ARGV[2])
@@ -60,8 +60,8 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
       key,
       keys.incidents,
       keys.incidentIndex,
-      keys.outbox,
-      keys.outboxDue,
+      keys.webhookQueue,
+      keys.webhooksDue,
       keys.incidentVersion,
     ];
     const notification = JSON.stringify({ kind, incident, epoch, firstAt: now, attempts: 0 });

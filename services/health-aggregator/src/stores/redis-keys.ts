@@ -8,8 +8,8 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
     incidentIndex: `${base}incidents:index`,
     incidentVersion: `${base}incidents:version`,
     syntheticCheck: `${base}journey`,
-    outbox: `${base}outbox`,
-    outboxDue: `${base}outbox:due`,
+    webhookQueue: `${base}outbox`,
+    webhooksDue: `${base}outbox:due`,
     selfRemovals: (service: string) => `${base}selfout:${service}`,
     /** How far uptime history is written, ms since the epoch. */
     daysUntil: `${base}days-until`,

@@ -86,7 +86,7 @@ const openTail = (group: GroupAddress, { url, token }: TailGrant): (() => void) 
   address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
   const client = new Centrifuge(address.href, {
     ...{ token, name: 'muster-console-tail', minReconnectDelay: 300, maxReconnectDelay: 5_000 },
-    // A token is valid for 60 s: the SDK fetches the next one in time.
+    // A token is valid for 60 s: the SDK fetches the next token in time.
     getToken: async () => {
       const next = await requestGrant(group);
       if (next.ok) return next.data.token;
