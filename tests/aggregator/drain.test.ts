@@ -5,14 +5,14 @@ import { FAST, startAggregator, startTiny } from './fixture.ts';
 
 const stores = useTestStores();
 const TOKEN = 'an-operator-token-0123';
-const order = (method: string, body?: object, token = TOKEN): RequestInit => ({
+const request = (method: string, body?: object, token = TOKEN): RequestInit => ({
   method,
   headers: { authorization: `Bearer ${token}`, ...(body ? { 'content-type': 'application/json' } : {}) },
   ...(body ? { body: JSON.stringify(body) } : {}),
 });
 const readiness = async (port: number) => (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
 
-test('[DV1][DV2] an instance is drained and resumed by order, and the last one only by force', async () => {
+test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] an operator drains and resumes an instance, the last serving instance only by force', async () => {
   await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
   await using one = await startTiny(stores, { ...FAST, INSTANCE_NAME: 'tiny-1' });
   await using two = await startTiny(stores, { ...FAST, INSTANCE_NAME: 'tiny-2' });
@@ -22,7 +22,7 @@ test('[DV1][DV2] an instance is drained and resumed by order, and the last one o
       timeoutMs: 15_000,
     });
   }
-  const answer = await aggregator.ask('/v1/instances/tiny-1/drain', order('POST', { reason: 'kernel' }));
+  const answer = await aggregator.ask('/v1/instances/tiny-1/drain', request('POST', { reason: 'kernel' }));
   expect(answer).toMatchObject({
     status: 202,
     body: { name: 'tiny-1', directive: 'drain', load: { connections: 3 } },
@@ -37,21 +37,24 @@ test('[DV1][DV2] an instance is drained and resumed by order, and the last one o
   });
   expect(await readiness(two.port)).toBe(200);
 
-  const refused = await aggregator.ask('/v1/instances/tiny-2/drain', order('POST'));
+  const refused = await aggregator.ask('/v1/instances/tiny-2/drain', request('POST'));
   expect(refused).toMatchObject({
     status: 409,
     body: { detail: 'No other instance of this service is serving.' },
   });
-  expect((await aggregator.ask('/v1/instances/tiny-2/drain', order('POST', { force: true }))).status).toBe(
+  expect((await aggregator.ask('/v1/instances/tiny-2/drain', request('POST', { force: true }))).status).toBe(
     202,
   );
-  await until(async () => (await readiness(two.port)) === 503, { what: 'the forced one', timeoutMs: 15_000 });
+  await until(async () => (await readiness(two.port)) === 503, {
+    what: 'the forced instance',
+    timeoutMs: 15_000,
+  });
 
   for (const { name, port } of [one, two]) {
-    expect((await aggregator.ask(`/v1/instances/${name}/drain`, order('DELETE'))).status).toBe(202);
+    expect((await aggregator.ask(`/v1/instances/${name}/drain`, request('DELETE'))).status).toBe(202);
     await until(async () => (await readiness(port)) === 200, { what: 'a ready instance', timeoutMs: 15_000 });
     await until(async () => (await aggregator.stateOf(name)) === 'up', {
-      what: `${name} to be back`,
+      what: `${name} to be up again`,
       timeoutMs: 15_000,
     });
   }
@@ -59,19 +62,19 @@ test('[DV1][DV2] an instance is drained and resumed by order, and the last one o
   expect(changes).not.toContain('down');
 }, 60_000);
 
-test('[DV3] nobody without the token may, and nobody at all where there is none', async () => {
+test('[DV3] [DV9] given no valid token, a drain is rejected with 401; without OPS_TOKEN it is rejected with 403', async () => {
   await using aggregator = await startAggregator(stores, { OPS_TOKEN: TOKEN });
   for (const init of [
     { method: 'POST' },
-    order('POST', {}, 'wrong-token-0123456'),
-    order('DELETE', undefined, 'x'),
+    request('POST', {}, 'wrong-token-0123456'),
+    request('DELETE', undefined, 'x'),
   ]) {
     expect((await aggregator.ask('/v1/instances/aggregator-test/drain', init)).status).toBe(401);
   }
-  expect((await aggregator.ask('/v1/instances/nobody/drain', order('POST'))).status).toBe(404);
-  const bad = await aggregator.ask('/v1/instances/aggregator-test/drain', order('POST', { forced: true }));
+  expect((await aggregator.ask('/v1/instances/unknown/drain', request('POST'))).status).toBe(404);
+  const bad = await aggregator.ask('/v1/instances/aggregator-test/drain', request('POST', { forced: true }));
   expect(bad.status).toBe(422);
   expect(bad.body.detail[0].loc).toEqual(['body', 'forced']);
   await using closed = await startAggregator(stores);
-  expect((await closed.ask('/v1/instances/aggregator-test/drain', order('POST'))).status).toBe(403);
+  expect((await closed.ask('/v1/instances/aggregator-test/drain', request('POST'))).status).toBe(403);
 });

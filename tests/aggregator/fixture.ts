@@ -7,7 +7,7 @@ import { systemClock } from '@muster/kit/clock';
 import { systemRandom } from '@muster/kit/runtime';
 import { createInMemoryLog, type InMemoryLog } from '@muster/testkit/in-memory-log';
 
-/** Everything four times as often as by default, for both sides: what takes 15 s takes less than four. */
+/** Intervals a quarter of the defaults, for both sides: 15 s become less than 4 s. */
 export const FAST = {
   PROBE_INTERVAL_MS: '500',
   HEARTBEAT_INTERVAL_MS: '500',
@@ -15,7 +15,7 @@ export const FAST = {
   CHECK_INTERVAL_MS: '500',
 };
 
-/** What a test reads of an answer. */
+/** Answer of an aggregator. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -23,7 +23,7 @@ export interface Answer {
   readonly body: any;
 }
 
-/** An aggregator under test, and how to ask it. */
+/** An aggregator under test. */
 export interface TestAggregator extends AsyncDisposable {
   readonly app: AggregatorApp;
   readonly log: InMemoryLog;
@@ -82,7 +82,7 @@ export const startAggregator = async (
 
 const PROGRAM = fileURLToPath(new URL('./tiny-instance.ts', import.meta.url));
 
-/** A real process that heartbeats and answers probes, and nothing else. */
+/** A real process that only sends heartbeats and answers probes. */
 export interface TinyInstance extends AsyncDisposable {
   readonly name: string;
   readonly port: number;
@@ -91,7 +91,7 @@ export interface TinyInstance extends AsyncDisposable {
   ended(): Promise<void>;
 }
 
-/** Starts one; resolves when it listens and has beaten once. */
+/** Starts an instance; resolves when it listens and has sent a heartbeat. */
 export const startTiny = async (
   stores: { redisUrl: string; redisPrefix: string },
   env: Record<string, string> = {},

@@ -17,7 +17,7 @@ const untilState = (aggregator: TestAggregator, name: string, state: string | un
     timeoutMs,
   });
 
-test('[FH4] a process killed with -9 is not up within 5 s, and its next life takes its place at once', async () => {
+test('[FH4] [FH12] when a process is killed with SIGKILL, it is not up within 5 s, and its next incarnation replaces it at once', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using first = await startTiny(mine);
@@ -41,7 +41,7 @@ test('[FH4] a process killed with -9 is not up within 5 s, and its next life tak
   expect(tiny).toMatchObject({ status: 'operational', total: 1, up: 1 });
 });
 
-test('[SD2] one that was killed stays in service discovery, one that left is not there any more', async () => {
+test('[SD2] [SD4] given a killed and a stopped instance, service discovery lists only the killed instance', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using killed = await startTiny(mine, { INSTANCE_NAME: 'tiny-killed' });
@@ -64,7 +64,7 @@ test('[SD2] one that was killed stays in service discovery, one that left is not
   expect(changes).not.toContain('tiny-leaving down');
 });
 
-test('[SD1] service discovery lists everybody once in the http_sd format, and the aggregator itself', async () => {
+test('[SD1] service discovery lists every instance once in the http_sd format, the aggregator included', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
@@ -86,21 +86,21 @@ test('[SD1] service discovery lists everybody once in the http_sd format, and th
   expect(filtered.body).toHaveLength(1);
 });
 
-test('[SD3] a list that would be empty is a 503 instead', async () => {
+test('[SD3] given a list that would be empty, the answer is 503', async () => {
   await using aggregator = await startAggregator(own());
-  const { status, headers } = await aggregator.ask('/sd/prometheus?service=nobody');
+  const { status, headers } = await aggregator.ask('/sd/prometheus?service=unknown');
   expect(status).toBe(503);
   expect(headers.get('retry-after')).toBe('2');
 });
 
-test('[FH1] /health has a word for the stores and for every service', async () => {
+test('[FH1] [FH11] [FH13] [FH14] [FH27] given a degraded fleet, /health has the status of the stores and of every service, and strict=1 is 503', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine, { EXPECTED: 'session-service=1' });
   expect((await aggregator.ask('/health')).status).toBe(503);
   await using _tiny = await startTiny(mine, { SERVICE: 'session-service' });
   await untilState(aggregator, 'tiny-1', 'up');
   const { status, body, headers } = await aggregator.ask('/health');
-  // The tiny instance says nothing about a database, and what is unknown is not healthy.
+  // The tiny instance does not report on a database, and unknown is not healthy.
   expect(status).toBe(200);
   expect(headers.get('cache-control')).toBe('max-age=1');
   expect(body).toEqual({
@@ -118,7 +118,7 @@ test('[FH1] /health has a word for the stores and for every service', async () =
   expect((await aggregator.ask('/health?strict=1')).status).toBe(503);
 });
 
-test('[FH2] /v1/fleet has an ETag of its version, and 304 while nothing changed', async () => {
+test('[FH2] [FH15] /v1/fleet has an ETag of its version, and answers 304 while nothing has changed', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
@@ -135,7 +135,7 @@ test('[FH2] /v1/fleet has an ETag of its version, and 304 while nothing changed'
   expect(changed.body.version).toBeGreaterThan(first.body.version);
 });
 
-test('[FH3] public answers hold no addresses and no process ids', async () => {
+test('[FH3] public answers contain no addresses and no process ids', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
@@ -148,7 +148,7 @@ test('[FH3] public answers hold no addresses and no process ids', async () => {
   }
 });
 
-test('[FH7] a service and an instance have a health of their own, in three formats', async () => {
+test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of their own, in three formats; unknown names are 404', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine, { EXPECTED: 'tiny=1' });
   await using tiny = await startTiny(mine);
@@ -163,7 +163,7 @@ test('[FH7] a service and an instance have a health of their own, in three forma
     instance: 'tiny-1',
     state: 'up',
   });
-  for (const path of ['/health/nobody', '/health/tiny/nobody', '/health/tiny/tiny-1/x', '/health/TINY']) {
+  for (const path of ['/health/unknown', '/health/tiny/unknown', '/health/tiny/tiny-1/x', '/health/TINY']) {
     expect([path, (await aggregator.ask(path)).status]).toEqual([path, 404]);
   }
   const word = await aggregator.ask('/health/tiny', { headers: { accept: 'text/plain' } });
@@ -184,24 +184,24 @@ test('[FH7] a service and an instance have a health of their own, in three forma
   });
 });
 
-test('[FH8] a badge is a small picture of a status', async () => {
+test('[FH8] [FH22] a badge is an SVG below 1,000 bytes; unknown names are 404', async () => {
   await using aggregator = await startAggregator(own());
   const { status, headers, body } = await aggregator.ask('/badge/fleet.svg');
   expect(status).toBe(200);
   expect(headers.get('content-type')).toMatch(/^image\/svg\+xml/);
   expect(body).toMatch(/^<svg .*fleet: No data yet.*<\/svg>$/);
   expect(Buffer.byteLength(body)).toBeLessThan(1_000);
-  expect((await aggregator.ask('/badge/nobody.svg')).status).toBe(404);
+  expect((await aggregator.ask('/badge/unknown.svg')).status).toBe(404);
   expect((await aggregator.ask('/badge/%3Cscript%3E.svg')).status).toBe(404);
   expect((await aggregator.ask('/badge/fleet.png')).status).toBe(422);
 });
 
-test('[CP2] capacity that is not known is a 503', async () => {
+test('[CP4] given no known load, /v1/capacity answers 503', async () => {
   await using aggregator = await startAggregator(own());
   expect((await aggregator.ask('/v1/capacity')).status).toBe(503);
 });
 
-test('[IS3] a process that hangs is down within seven seconds, and up again after it goes on', async () => {
+test('[IS3] when a process hangs, it is down within 7 s; when it continues, it is up', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);

@@ -8,7 +8,7 @@ import { FAST, startAggregator, startTiny } from './fixture.ts';
 
 const stores = useTestStores();
 
-test('[FH5] unknown paths, other methods and bad queries are refused as problems', async () => {
+test('[FH5] [FH16] [FH17] unknown paths, other methods and invalid queries are rejected with problems', async () => {
   await using aggregator = await startAggregator(stores);
   for (const path of [
     '/nope',
@@ -44,7 +44,7 @@ test('[FH5] unknown paths, other methods and bad queries are refused as problems
   expect((await aggregator.ask('/health', { method: 'HEAD' })).body).toBe('');
 });
 
-test('[FH5] bytes that are no HTTP harm nobody', async () => {
+test('[FH18] given bytes that are not HTTP, the answer is 400, and other requests are answered', async () => {
   await using aggregator = await startAggregator(stores);
   const answer = await new Promise<string>((resolve) => {
     let text = '';
@@ -80,11 +80,13 @@ const readEvents = async (url: string, count: number): Promise<{ event: string; 
   return events;
 };
 
-test('[FE1] a stream has a snapshot at once, pulses between changes, and a snapshot after a change', async () => {
+test('[FE1] [FE3] [FE4] a stream has a snapshot at once, pulses between changes, and a snapshot after a change', async () => {
   await using aggregator = await startAggregator(stores);
-  await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a quiet fleet' });
+  await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', {
+    what: 'a fleet without changes',
+  });
   await sleep(1_500);
-  const begun = performance.now();
+  const startedAt = performance.now();
   const reading = readEvents(`${aggregator.url}/v1/fleet/events`, 6);
   await sleep(2_500);
   await using _tiny = await startTiny(stores);
@@ -94,17 +96,17 @@ test('[FE1] a stream has a snapshot at once, pulses between changes, and a snaps
   expect(JSON.stringify(events.at(-1)?.data)).toContain('ageMs');
   const later = events.slice(2).filter(({ event }) => event === 'snapshot');
   expect(later.length).toBeGreaterThan(0);
-  // One at once, then at most one a second.
-  expect(performance.now() - begun).toBeGreaterThan(4_000);
+  // One snapshot at once, then at most one per second.
+  expect(performance.now() - startedAt).toBeGreaterThan(4_000);
 });
 
-test('[FE2] more streams than allowed are refused, and a closed one makes room', async () => {
+test('[FE2] [FE5] more streams than allowed are rejected with 503; when one is closed, another is accepted', async () => {
   await using aggregator = await startAggregator(stores, { MAX_EVENT_STREAMS: '2' });
   const open = async () => {
     const abort = new AbortController();
     const response = await fetch(`${aggregator.url}/v1/fleet/events`, { signal: abort.signal });
     return {
-      // Held on to: an answer that nobody knows any more is collected, and its connection closed.
+      // Referenced, because the connection of a collected response is closed.
       response,
       status: response.status,
       retryAfter: response.headers.get('retry-after'),
@@ -118,7 +120,7 @@ test('[FE2] more streams than allowed are refused, and a closed one makes room',
   await until(async () => (await open()).status === 200, { what: 'room for another stream' });
 });
 
-test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals by itself', async () => {
+test('[FH6] [FH19] [FH20] [FH21] given Redis is unavailable, the aggregator answers from memory, marks no instance down, and recovers by itself', async () => {
   await using redis = await openDedicatedRedis();
   const mine = { redisUrl: redis.url, redisPrefix: 'agg:' };
   await using aggregator = await startAggregator(mine, FAST);
@@ -139,7 +141,7 @@ test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals
   // Longer than heartbeats live.
   await sleep(2_500);
   await until(() => aggregator.stateOf('tiny-1'), {
-    what: 'its remark',
+    what: 'its degradation',
     ok: (state) => state === 'degraded',
     timeoutMs: 10_000,
   });
@@ -155,7 +157,7 @@ test('[FH6] with Redis gone it answers from memory, marks nobody down, and heals
   });
 }, 60_000);
 
-test('[CO3] the page has a strict policy and says how the fleet is without scripts', async () => {
+test('[CO3] [CO16] [CO17] the page has a strict policy, its assets are cached, and it shows the fleet without scripts', async () => {
   await using aggregator = await startAggregator(stores);
   const { status, headers, body } = await aggregator.ask('/');
   expect(status).toBe(200);

@@ -5,53 +5,53 @@ import { FAST, startAggregator } from './fixture.ts';
 
 const stores = useTestStores();
 const TOKEN = 'an-operator-token-0123';
-const order = (body: object, token = TOKEN, headers: Record<string, string> = {}): RequestInit => ({
+const request = (body: object, token = TOKEN, headers: Record<string, string> = {}): RequestInit => ({
   method: 'POST',
   headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
   body: JSON.stringify(body),
 });
 
-test('[IN4] an operator opens a note, adds to it and ends it; everybody reads it, and no probe touches it', async () => {
+test('[IN4] [IN15] [IN16] [IN17] an operator opens, updates and closes a note; it is public, and no probe changes it', async () => {
   const env = { ...FAST, OPS_TOKEN: TOKEN, INCIDENT_AFTER_MS: '200', EXPECTED: 'health-aggregator=1' };
   await using aggregator = await startAggregator(stores, env);
-  expect((await aggregator.ask('/v1/incidents', order({ text: 'x' }, 'not-the-token'))).status).toBe(401);
-  expect((await aggregator.ask('/v1/incidents', order({ text: ' ' }))).status).toBe(422);
+  expect((await aggregator.ask('/v1/incidents', request({ text: 'x' }, 'not-the-token'))).status).toBe(401);
+  expect((await aggregator.ask('/v1/incidents', request({ text: ' ' }))).status).toBe(422);
   const opened = await until(
-    () => aggregator.ask('/v1/incidents', order({ text: 'The network is moved.' })),
+    () => aggregator.ask('/v1/incidents', request({ text: 'The network is moved.' })),
     {
       ok: ({ status }) => status === 201,
-      what: 'a leader to write it',
+      what: 'a leader',
       timeoutMs: 15_000,
     },
   );
   const { id } = opened.body;
   expect(opened.body).toMatchObject({ subject: 'fleet', severity: 'degraded', isNote: true });
-  // Longer than anything of the aggregator's own would stay open on a fleet that is well.
+  // Longer than an incident of the aggregator stays open on an operational fleet.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   const open = await aggregator.ask('/v1/incidents?state=open');
   expect(open.body.items).toMatchObject([{ id, updates: [{ text: 'The network is moved.' }] }]);
 
   const path = `/v1/incidents/${id}/updates`;
-  expect((await aggregator.ask(path, order({ text: 'Half done.' }))).status).toBe(200);
-  const closed = await aggregator.ask(path, order({ text: 'Done.', closes: true }));
+  expect((await aggregator.ask(path, request({ text: 'Half done.' }))).status).toBe(200);
+  const closed = await aggregator.ask(path, request({ text: 'Done.', closes: true }));
   expect(closed.body.updates.map(({ text }: { text: string }) => text)).toEqual([
     'The network is moved.',
     'Half done.',
     'Done.',
   ]);
-  expect((await aggregator.ask(path, order({ text: 'More.' }))).status).toBe(409);
+  expect((await aggregator.ask(path, request({ text: 'More.' }))).status).toBe(409);
   const unknown = `/v1/incidents/${crypto.randomUUID()}/updates`;
-  expect((await aggregator.ask(unknown, order({ text: 'x' }))).status).toBe(404);
+  expect((await aggregator.ask(unknown, request({ text: 'x' }))).status).toBe(404);
   const feed = await aggregator.ask('/feed.atom');
   expect(feed.headers.get('content-type')).toMatch(/^application\/atom\+xml/);
   expect(feed.body).toContain('Half done.');
 }, 60_000);
 
-test('[IN9] given a request of an operator that is repeated with its key, then it is carried out once', async () => {
+test('[IN9] [IN18] given an idempotency key, a repeated request is executed once, and another request with the key is 422', async () => {
   await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
-  const keyed = (body: object, key: string) => order(body, TOKEN, { 'idempotency-key': key });
+  const keyed = (body: object, key: string) => request(body, TOKEN, { 'idempotency-key': key });
   const open = () => aggregator.ask('/v1/incidents', keyed({ text: 'Maintenance.' }, 'open-1'));
-  const opened = await until(open, { ok: ({ status }) => status === 201, what: 'a leader to write it' });
+  const opened = await until(open, { ok: ({ status }) => status === 201, what: 'a leader' });
   const { id } = opened.body;
   expect((await open()).body).toEqual(opened.body);
   const other = await aggregator.ask('/v1/incidents', keyed({ text: 'Another.' }, 'open-1'));
@@ -73,13 +73,13 @@ test('[IN9] given a request of an operator that is repeated with its key, then i
   expect(JSON.stringify(body)).not.toContain('madeBy');
 }, 60_000);
 
-test('[IN11] updates of one note at the same moment are all kept', async () => {
+test('[IN11] given concurrent updates of one note, all are kept', async () => {
   await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
-  const open = () => aggregator.ask('/v1/incidents', order({ text: 'Maintenance.' }));
-  const opened = await until(open, { ok: ({ status }) => status === 201, what: 'a leader to write it' });
+  const open = () => aggregator.ask('/v1/incidents', request({ text: 'Maintenance.' }));
+  const opened = await until(open, { ok: ({ status }) => status === 201, what: 'a leader' });
   const texts = Array.from({ length: 6 }, (_, number) => `Step ${number}.`);
   const path = `/v1/incidents/${opened.body.id}/updates`;
-  const answers = await Promise.all(texts.map((text) => aggregator.ask(path, order({ text }))));
+  const answers = await Promise.all(texts.map((text) => aggregator.ask(path, request({ text }))));
   expect(answers.map(({ status }) => status)).toEqual(texts.map(() => 200));
   const { body } = await aggregator.ask('/v1/incidents');
   const [note] = body.items.filter(({ id }: { id: string }) => id === opened.body.id);

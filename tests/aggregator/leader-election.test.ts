@@ -25,7 +25,7 @@ interface Hook {
   readonly body: any;
 }
 
-/** A receiver of webhooks that answers as it is told. */
+/** A receiver of webhooks with the given answers, then 204. */
 const receiver = async (answers: number[] = []) => {
   const hooks: Hook[] = [];
   const server = createServer((req, res) => {
@@ -49,7 +49,7 @@ const receiver = async (answers: number[] = []) => {
   };
 };
 
-test('[LD1] one of two leads; when it stops the other does at once, with a greater epoch', async () => {
+test('[LD1] [LD3] [LD6] given two aggregators, one leads; when it stops, the other leads at once, with a greater epoch', async () => {
   const mine = own();
   const first = await startAggregator(mine, { INSTANCE_NAME: 'agg-1' });
   await using second = await startAggregator(mine, { INSTANCE_NAME: 'agg-2' });
@@ -68,7 +68,7 @@ test('[LD1] one of two leads; when it stops the other does at once, with a great
   expect(after?.epoch).toBeGreaterThan(before.epoch);
 });
 
-test('[LD1] the lease of a leader that vanished without a word runs out, and another leads', async () => {
+test('[LD4] [LD6] given a leader that crashed, when its lease expires, another leads', async () => {
   const mine = own();
   const redis = new Redis(stores.redisUrl);
   await redis.set(`${mine.redisPrefix}fleet:{muster}:leader`, 'dead-id dead-name', 'PX', 2_000);
@@ -78,7 +78,7 @@ test('[LD1] the lease of a leader that vanished without a word runs out, and ano
   const env = { INSTANCE_NAME: 'agg-1', LEADER_LEASE_MS: '1500' };
   await using aggregator = await startAggregator(mine, env);
   await until(() => leaderOf(aggregator), {
-    what: 'the dead one',
+    what: 'the crashed leader',
     ok: (leader) => leader?.name === 'dead-name',
   });
   await until(() => leaderOf(aggregator), {
@@ -88,7 +88,7 @@ test('[LD1] the lease of a leader that vanished without a word runs out, and ano
   });
 });
 
-test('[LD2] without Redis nobody leads', async () => {
+test('[LD5] given Redis is unavailable, no aggregator leads', async () => {
   await using redis = await openDedicatedRedis();
   await using aggregator = await startAggregator(
     { redisUrl: redis.url, redisPrefix: 'ld:' },
@@ -105,27 +105,27 @@ test('[LD2] without Redis nobody leads', async () => {
   expect(metrics).toMatch(/^fleet_leader 0$/m);
 });
 
-test('[LD2] a write of an older epoch is refused', async () => {
+test('[LD2] given a newer leader, a write of an older epoch is refused', async () => {
   const mine = own();
   await using tiny = await startTiny(mine);
   const redis = new Redis(stores.redisUrl);
   await using aggregator = await startAggregator(mine, { INCIDENT_AFTER_MS: '500' });
   await until(async () => (await aggregator.stateOf('tiny-1')) === 'up', { what: 'a fleet' });
-  // Somebody else has led since; this aggregator does not know it yet, and its lease still runs.
-  const keeper = setInterval(() => {
+  // Another aggregator has led since; this aggregator has not read it yet, and its lease is still valid.
+  const writer = setInterval(() => {
     void redis.set(`${mine.redisPrefix}fleet:{muster}:epoch`, '1000');
     void redis.set(`${mine.redisPrefix}fleet:{muster}:leader`, 'other-id other', 'PX', 6_000);
   }, 50);
   tiny.kill('SIGKILL');
   await until(async () => (await aggregator.stateOf('tiny-1')) === 'down', { what: 'an outage' });
-  // Long enough for an incident, and for the writing to be refused.
+  // Long enough for an incident, and for its write to be refused.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
-  clearInterval(keeper);
+  clearInterval(writer);
   expect((await aggregator.ask('/v1/incidents')).body.items).toEqual([]);
   redis.disconnect();
 });
 
-test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and the next leader closes it', async () => {
+test('[WH1] [WH3] [IN3] given an outage, one signed webhook is posted for its incident, and the next leader closes it', async () => {
   const mine = own();
   await using hook = await receiver();
   // A tenth of the real times.
@@ -149,7 +149,7 @@ test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and t
     incident: { subject: 'tiny', severity: 'major_outage', seq: 1 },
   });
   await until(async () => (await second.ask('/v1/incidents?state=open')).body.items.length === 1, {
-    what: 'the other to know of it',
+    what: 'the incident at the other aggregator',
   });
   await using _again = await startTiny(mine, { PORT: String(tiny.port), OPS_PORT: String(tiny.opsPort) });
   await until(async () => (await second.ask('/v1/incidents?state=closed')).body.items.length === 1, {
@@ -164,7 +164,7 @@ test('[WH1][IN3] an outage is one incident, told once by a signed webhook, and t
   expect(closed?.body.epoch).toBeGreaterThan(opened?.body.epoch);
 }, 120_000);
 
-test('[WH2] a webhook that fails is repeated under the same id', async () => {
+test('[WH2] when a webhook fails, it is repeated under the same id', async () => {
   const mine = own();
   await using hook = await receiver([500]);
   await using aggregator = await startAggregator(mine, {
@@ -172,7 +172,7 @@ test('[WH2] a webhook that fails is repeated under the same id', async () => {
     STALE_AFTER_MS: '1000',
     INCIDENT_AFTER_MS: '200',
   });
-  // Nobody of the required service has been seen: an outage as soon as that is certain.
+  // The required service has no instance, which is an outage after STALE_AFTER_MS.
   await until(() => hook.hooks.length === 2, { what: 'the repetition', timeoutMs: 25_000 });
   expect(hook.hooks[1]?.headers['webhook-id']).toBe(hook.hooks[0]?.headers['webhook-id']);
   expect(hook.hooks[0]?.headers['webhook-signature']).toBeUndefined();

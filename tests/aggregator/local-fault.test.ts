@@ -35,7 +35,7 @@ const throughProxies = async (proxies: readonly FaultProxy[], redisPrefix: strin
   );
 };
 
-test('[LF3] [HL9] [HL10] [HL25] who alone cannot reach Redis leaves the pool and comes back; when all cannot, nobody leaves', async () => {
+test('[LF3] [LF8] [LF9] [LF10] [HL9] [HL10] [HL25] a replica that alone cannot reach Redis leaves the pool and returns; when all cannot, none leaves', async () => {
   await using stack = new AsyncDisposableStack();
   const { redisUrl, redisPrefix } = stores;
   const front = stack.use(await openFaultProxy(redisUrl));
@@ -47,7 +47,7 @@ test('[LF3] [HL9] [HL10] [HL25] who alone cannot reach Redis leaves the pool and
   const all = await throughProxies(proxies, redisPrefix, aggregator.url);
   for (const tiny of all) stack.use(tiny);
   const [alone, ...others] = all;
-  if (!alone) throw new Error('nobody');
+  if (!alone) throw new Error('no instance');
   for (const { name } of all) {
     await until(() => aggregator.stateOf(name), {
       ok: (state) => state === 'up',
@@ -63,16 +63,16 @@ test('[LF3] [HL9] [HL10] [HL25] who alone cannot reach Redis leaves the pool and
   await proxies[0]?.pass();
   await untilReady(alone, 200);
 
-  // The same fault, but everybody has it: the aggregator, which still answers, lets nobody go.
+  // The same fault on all replicas: the aggregator, which still answers, grants no removal.
   for (const proxy of [front, ...proxies]) await proxy.blackhole();
-  const asks = Date.now() + 3_500;
+  const untilMs = Date.now() + 3_500;
   const seen = new Set<number>();
   await until(
     async () => {
       for (const tiny of all) seen.add((await readiness(tiny)).status);
-      return Date.now() > asks;
+      return Date.now() > untilMs;
     },
-    { what: 'the questions to be asked', timeoutMs: 10_000, intervalMs: 100 },
+    { what: 'the requests of all replicas', timeoutMs: 10_000, intervalMs: 100 },
   );
   expect([...seen]).toEqual([200]);
   await aggregator.app[Symbol.asyncDispose]();

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { registryKeys } from '@muster/kit/fleet/heartbeat';
 import { Redis } from 'ioredis';
 
-// Many instances in one process: each has an address of its own on the loopback network, heartbeats, answers probes and opens sockets.
+// Many instances in one process: each has an address of its own on the loopback network, sends heartbeats, answers probes and opens sockets.
 
 const [url = '', prefix = '', count = '1'] = process.argv.slice(2);
 const READY = JSON.stringify({ status: 'ready', state: 'ready' });
@@ -15,7 +15,7 @@ const HEALTH = JSON.stringify({
 const server = createServer((req, res) => {
   res.writeHead(200, { 'content-type': 'application/json' }).end(req.url === '/readyz' ? READY : HEALTH);
 });
-// As much of a WebSocket as the probe of an aggregator looks at: it opens, and a ping is answered.
+// The part of a WebSocket that a probe uses: it opens, and a ping is answered.
 server.on('upgrade', (_req, socket) => {
   socket.on('error', () => {});
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');

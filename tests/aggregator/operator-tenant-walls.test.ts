@@ -64,7 +64,7 @@ afterEach(() => {
 });
 afterAll(() => stack.disposeAsync());
 
-interface Person {
+interface Member {
   readonly session: string;
   readonly client: RawClient;
   /** The id of the connection. */
@@ -74,7 +74,7 @@ interface Person {
 const GRANTS = [{ groups: '*', allow: ['subscribe', 'publish', 'history'] }];
 let lastId = 10;
 /** The same user id in every tenant, in a group of the same name. */
-const personIn = async (tenant: Tenant, group: string, user = 'kim'): Promise<Person> => {
+const memberIn = async (tenant: Tenant, group: string, user = 'kim'): Promise<Member> => {
   const { body } = await sessions.service('POST', '/v1/sessions', { user_id: user, tenant, grants: GRANTS });
   const host: Record<string, string> = tenant === 'shop' ? { host: SHOP_HOST } : {};
   const client = await openSocket(`${gateway.wsUrl}/connection/websocket`, host);
@@ -83,19 +83,19 @@ const personIn = async (tenant: Tenant, group: string, user = 'kim'): Promise<Pe
   expect(await client.reply(2)).toHaveProperty('subscribe');
   return { session: body.id, client, id: (await client.reply(1)).connect.client };
 };
-const everywhere = async (group: string): Promise<Record<Tenant, Person>> => ({
-  default: await personIn('default', group),
-  shop: await personIn('shop', group),
-  kiosk: await personIn('kiosk', group),
+const everywhere = async (group: string): Promise<Record<Tenant, Member>> => ({
+  default: await memberIn('default', group),
+  shop: await memberIn('shop', group),
+  kiosk: await memberIn('kiosk', group),
 });
-const publishAs = async ({ client }: Person, channel: string, data: string): Promise<void> => {
+const publishAs = async ({ client }: Member, channel: string, data: string): Promise<void> => {
   lastId += 1;
   client.send({ id: lastId, publish: { channel, data } });
   expect(await client.reply(lastId)).toHaveProperty('publish');
 };
-const hears = ({ client }: Pick<Person, 'client'>, text: string) =>
-  until(() => client.frames.some((frame) => frame.includes(text)), { what: `"${text}" to be heard` });
-const isOpen = ({ client: { socket } }: Person) => socket.readyState === socket.OPEN;
+const untilReceived = ({ client }: Pick<Member, 'client'>, text: string) =>
+  until(() => client.frames.some((frame) => frame.includes(text)), { what: `"${text}" to be received` });
+const isOpen = ({ client: { socket } }: Member) => socket.readyState === socket.OPEN;
 const sum = (list: readonly { sockets: readonly unknown[] | null }[]) =>
   list.reduce((count, { sockets }) => count + (sockets?.length ?? 0), 0);
 
@@ -112,11 +112,11 @@ const api = async (method: string, params: object, key = SERVER_KEY): Promise<an
 };
 
 describe('operator routes of the aggregator', () => {
-  test('[OD7] given one user id in three tenants, when a tenant is named, then sessions and sockets are of that tenant', async () => {
-    const people = await everywhere('od7');
+  test('[OD7] [OD10] [OD17] [OD18] given one user id in three tenants, when a tenant is named, then sessions and sockets are of that tenant', async () => {
+    const members = await everywhere('od7');
     for (const tenant of [undefined, ...TENANTS]) {
       const query = tenant === undefined ? '' : `&tenant=${tenant}`;
-      const wanted = people[tenant ?? 'default'];
+      const wanted = members[tenant ?? 'default'];
       const { status, body } = await operator(open, `sessions?find=kim${query}`);
       expect(status).toBe(200);
       const live = body.items.filter(({ sockets }: { sockets: unknown[] }) => sockets.length > 0);
@@ -135,8 +135,8 @@ describe('operator routes of the aggregator', () => {
       expect((await operator(open, `sessions?find=kim&tenant=${encodeURIComponent(bad)}`)).status).toBe(422);
   });
 
-  test('[OD3] [OD7] groups, publications and tails are of the tenant that is named, whatever its host', async () => {
-    const people = await everywhere('od7:talk');
+  test('[OD3] [OD7] [OD13] [OD14] [OD19] when a tenant is named, groups, publications and tails are of that tenant, at its host', async () => {
+    const members = await everywhere('od7:talk');
     const listed = await operator(open, 'groups?pattern=od7:talk&tenant=*');
     expect(listed.body.items).toEqual(
       TENANTS.toSorted().map((tenant) => ({ group: 'od7:talk', tenant, members: 1 })),
@@ -145,17 +145,17 @@ describe('operator routes of the aggregator', () => {
       const one = await operator(open, `groups?pattern=od7:talk&tenant=${tenant}`);
       expect(one.body.items).toEqual([{ group: 'od7:talk', tenant, members: 1 }]);
       const tail = await tailOf(open, `groups/od7%3Atalk/tail?tenant=${tenant}`);
-      for (const other of TENANTS) await publishAs(people[other], 'od7:talk', `said in ${other}`);
+      for (const other of TENANTS) await publishAs(members[other], 'od7:talk', `sent in ${other}`);
       const path = `groups/od7%3Atalk/publications?tenant=${tenant}`;
       const data = `operator in ${tenant}`;
       const sent = await operator(open, path, { method: 'POST', body: JSON.stringify({ data }) });
       expect(sent).toMatchObject({ status: 201, body: { tenant } });
-      await hears(tail, data);
-      await hears(people[tenant], data);
-      expect(tail.client.frames.join()).toContain(`said in ${tenant}`);
+      await untilReceived(tail, data);
+      await untilReceived(members[tenant], data);
+      expect(tail.client.frames.join()).toContain(`sent in ${tenant}`);
       for (const other of TENANTS.filter((name) => name !== tenant)) {
-        expect(tail.client.frames.join()).not.toContain(`said in ${other}`);
-        expect(people[other].client.frames.some((frame) => frame.includes(data))).toBe(false);
+        expect(tail.client.frames.join()).not.toContain(`sent in ${other}`);
+        expect(members[other].client.frames.some((frame) => frame.includes(data))).toBe(false);
       }
       const facts = await operator(open, `groups/od7%3Atalk?tenant=${tenant}`);
       expect(facts.body).toMatchObject({ tenant, members: 2, position: sent.body.position });
@@ -168,8 +168,8 @@ describe('operator routes of the aggregator', () => {
     ]);
   });
 
-  test('[OD8] given keys for one tenant, when none is named, then it is that one and the answer says so', async () => {
-    const people = await everywhere('od8');
+  test('[OD8] [OD20] [OD22] [OD23] given keys of one tenant, requests apply to that tenant only, and answers contain its name', async () => {
+    const members = await everywhere('od8');
     const found = await operator(bound, 'sessions?find=kim');
     expect(found.body.onlyTenant).toBe('shop');
     expect(new Set(found.body.items.map((one: { tenant: string }) => one.tenant))).toEqual(new Set(['shop']));
@@ -185,12 +185,12 @@ describe('operator routes of the aggregator', () => {
     });
     const tail = await tailOf(bound, 'groups/od8/tail');
     await operator(bound, 'groups/od8/publications', { method: 'POST', body: '{"data":"for the shop"}' });
-    await hears(tail, 'for the shop');
-    await hears(people.shop, 'for the shop');
-    // What a key may not see is not found, and never zero.
-    const foreign = await operator(bound, `sessions?find=${people.default.session}`);
+    await untilReceived(tail, 'for the shop');
+    await untilReceived(members.shop, 'for the shop');
+    // Sessions of other tenants are not found, and never zero.
+    const foreign = await operator(bound, `sessions?find=${members.default.session}`);
     expect(foreign.body.items).toEqual([]);
-    expect((await operator(bound, `sessions/${people.default.session}`, { method: 'DELETE' })).status).toBe(
+    expect((await operator(bound, `sessions/${members.default.session}`, { method: 'DELETE' })).status).toBe(
       404,
     );
     for (const path of ['groups?tenant=default', 'groups/od8?tenant=default'])
@@ -209,11 +209,11 @@ describe('operator routes of the aggregator', () => {
       status: 503,
       body: { detail: expect.stringContaining('another tenant') },
     });
-    expect(isOpen(people.default)).toBe(true);
-    expect(people.default.client.frames.some((frame) => frame.includes('never'))).toBe(false);
+    expect(isOpen(members.default)).toBe(true);
+    expect(members.default.client.frames.some((frame) => frame.includes('never'))).toBe(false);
   });
 
-  test('[OD8] sockets that the server API key may not see are unknown, not none', async () => {
+  test('[OD21] given a server API key of another tenant, the sockets of a session are unknown, not none', async () => {
     const { default: ours } = await everywhere('od8:mixed');
     const keys = { SERVICE_API_KEYS: SERVICE_KEY, SERVER_API_KEYS: SHOP_KEY };
     await using mixed = await startAggregator(stores, {
@@ -233,17 +233,17 @@ describe('operator routes of the aggregator', () => {
   });
 });
 
-test('[JO1] a journey with a key of a tenant goes to its host', async () => {
+test('[JO8] given an API key of a tenant, the synthetic check connects to the host of the tenant', async () => {
   const from = new URL(gateway.url).host;
   const plan = { sessions: new URL(sessions.url).host, from, to: from };
   const run = async (hosts: string[]) => {
     const tenantHosts = createTenantHosts(hosts);
-    await using journey = createSyntheticCheckClient({
+    await using check = createSyntheticCheckClient({
       clock: systemClock,
       apiKey: shopServiceKey,
       tenantHosts,
     });
-    return journey.run(plan);
+    return check.run(plan);
   };
   expect(await run([`${SHOP_HOST}=shop`])).toMatchObject({ ok: true });
   expect(await run([])).toMatchObject({
@@ -255,8 +255,8 @@ describe('server API', () => {
   test('[TNW4] a client or session is reached by its id in its tenant; a key of a tenant reaches its own only', async () => {
     for (const by of ['client', 'session'] as const) {
       for (const tenant of TENANTS) {
-        const person = await personIn(tenant, `by-${by}`);
-        const target = { [by]: by === 'client' ? person.id : person.session };
+        const member = await memberIn(tenant, `by-${by}`);
+        const target = { [by]: by === 'client' ? member.id : member.session };
         const calls: [string, object][] = [
           ['subscribe', { channel: 'more' }],
           ['send', { data: 'hello' }],
@@ -267,36 +267,36 @@ describe('server API', () => {
         for (const [method, params] of calls) {
           const reached = { result: { clients: 1, gateways: 1 } };
           const missed = { result: { clients: 0, gateways: 1 } };
-          const about = `${method} by ${by} in ${tenant}`;
+          const call = `${method} by ${by} in ${tenant}`;
           const elsewhere = tenant === 'kiosk' ? 'default' : 'kiosk';
           const wrong = { ...params, ...target, tenant: elsewhere };
-          expect(await api(method, wrong), `${about}, of another tenant`).toEqual(missed);
-          // A batch that names a tenant is about that one.
+          expect(await api(method, wrong), `${call}, of another tenant`).toEqual(missed);
+          // A batch with a tenant applies to that tenant.
           const batch = { tenant: elsewhere, commands: [{ [method]: { ...params, ...target } }] };
-          expect((await api('batch', batch)).replies, `${about}, in a batch`).toEqual([
+          expect((await api('batch', batch)).replies, `${call}, in a batch`).toEqual([
             { [method]: missed.result },
           ]);
           if (tenant !== 'shop')
-            expect(await api(method, { ...params, ...target }, SHOP_KEY), `${about}, shop key`).toEqual(
+            expect(await api(method, { ...params, ...target }, SHOP_KEY), `${call}, shop key`).toEqual(
               missed,
             );
           const key = tenant === 'shop' && method !== 'disconnect' ? SHOP_KEY : SERVER_KEY;
-          expect(await api(method, { ...params, ...target, tenant: '' }, key), about).toEqual(reached);
+          expect(await api(method, { ...params, ...target, tenant: '' }, key), call).toEqual(reached);
         }
-        expect((await person.client.closed).code).toBe(3503);
+        expect((await member.client.closed).code).toBe(3503);
       }
     }
-    const person = await personIn('kiosk', 'listed');
-    const listed = await api('connections', { session: person.session });
-    expect(listed.result.connections).toMatchObject([{ client: person.id, tenant: 'kiosk' }]);
-    expect((await api('connections', { client: person.id }, SHOP_KEY)).result.connections).toEqual([]);
+    const member = await memberIn('kiosk', 'listed');
+    const listed = await api('connections', { session: member.session });
+    expect(listed.result.connections).toMatchObject([{ client: member.id, tenant: 'kiosk' }]);
+    expect((await api('connections', { client: member.id }, SHOP_KEY)).result.connections).toEqual([]);
     // A user id is of one tenant, so it stays with the default one.
     expect((await api('connections', { user: 'kim' })).result.connections).toEqual([]);
   });
 
-  test('[TNW4] `channels` and `info` of all tenants, and of the one of a key', async () => {
+  test('[TNW4] `channels` and `info` count all tenants, or the tenant of a key', async () => {
     await everywhere('counted');
-    await personIn('shop', 'counted', 'lee');
+    await memberIn('shop', 'counted', 'lee');
     const all = await api('channels', { pattern: 'counted', tenant: '*' });
     const tenants = { default: 1, shop: 2, kiosk: 1 };
     expect(all.result.channels).toEqual({ counted: { num_clients: 4, tenants } });
@@ -315,14 +315,14 @@ describe('server API', () => {
     const key = 'default-server-key-0123456789';
     gateway.reload({ SERVER_API_TENANT_KEYS: `shop=${SHOP_KEY},default=${key}` });
     expect(await infoOf({}, key)).toEqual(['default', 1]);
-    const { id } = await personIn('kiosk', 'counted', 'lee');
+    const { id } = await memberIn('kiosk', 'counted', 'lee');
     expect((await api('disconnect', { client: id }, key)).result.clients).toBe(0);
     gateway.reload();
   });
 });
 
 test('[CM14] the command line names the tenant of sessions, groups and tails', async () => {
-  const people = await everywhere('line');
+  const members = await everywhere('line');
   await using proxy = await startRouter();
   const env = {
     MUSTER_URL: proxy.url,
@@ -343,9 +343,9 @@ test('[CM14] the command line names the tenant of sessions, groups and tails', a
     return { code: await code, out: out.join('\n'), err: err.join('\n') };
   };
   const tail = start(['tail', 'line', '--tenant', 'kiosk', '--count', '1', '--json']);
-  await until(() => tail.err.includes('listening to line'), { what: 'the tail to listen' });
-  await publishAs(people.default, 'line', 'of default');
-  await publishAs(people.kiosk, 'line', 'of the kiosk');
+  await until(() => tail.err.includes('subscribed to line'), { what: 'the tail to be subscribed' });
+  await publishAs(members.default, 'line', 'of default');
+  await publishAs(members.kiosk, 'line', 'of the kiosk');
   expect(await tail.code).toBe(0);
   expect(tail.out.map((line) => JSON.parse(line).data)).toEqual(['of the kiosk']);
   // A tenant with hosts is tailed at one of them.
@@ -353,21 +353,21 @@ test('[CM14] the command line names the tenant of sessions, groups and tails', a
   expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('TENANT_HOSTS')]);
   const list = await muster(['sessions', 'list', '--user', 'kim', '--tenant', 'kiosk', '--json']);
   const ids = JSON.parse(list.out).map(({ id }: { id: string }) => id);
-  expect(ids).toContain(people.kiosk.session);
-  expect(ids).not.toContain(people.default.session);
+  expect(ids).toContain(members.kiosk.session);
+  expect(ids).not.toContain(members.default.session);
   expect((await muster(['sessions', 'list', '--tenant', 'kiosk'])).out).toContain('kim (kiosk)');
-  const misused = await muster(['sessions', 'end', people.kiosk.session, '--tenant', 'kiosk']);
+  const misused = await muster(['sessions', 'end', members.kiosk.session, '--tenant', 'kiosk']);
   expect([misused.code, misused.err]).toEqual([2, expect.stringContaining('unique in all tenants')]);
   const groups = await muster(['groups', 'line', '--tenant', '*', '--url', gateway.url]);
   for (const tenant of TENANTS) expect(groups.out).toMatch(new RegExp(`^line +${tenant} +1 *$`, 'm'));
 
   const ended = await muster(['sessions', 'end', '--user', 'kim', '--tenant', 'kiosk']);
   expect(ended.code).toBe(0);
-  expect((await people.kiosk.client.closed).code).toBe(4501);
-  expect(isOpen(people.default) && isOpen(people.shop)).toBe(true);
+  expect((await members.kiosk.client.closed).code).toBe(4501);
+  expect(isOpen(members.default) && isOpen(members.shop)).toBe(true);
 });
 
-/** One address for the session service and the gateway; the first bytes of a connection tell them apart. */
+/** One address for the session service and the gateway; distinguished by the first bytes of a connection. */
 const startRouter = async () => {
   const server = createServer((socket) => {
     socket.once('data', (head) => {

@@ -5,7 +5,7 @@ import { until } from '@muster/testkit/wait';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FAST, startAggregator, startTiny, type TestAggregator } from './fixture.ts';
 
-// Incidents and history of an outage in which nothing can be written. Everything ten times as often as by default.
+// Incidents and history of an outage in which nothing can be written. All intervals are a tenth of the defaults.
 
 const QUICK = {
   ...{ ...FAST, INCIDENT_AFTER_MS: '300', LEADER_LEASE_MS: '1500' },
@@ -37,35 +37,35 @@ const secondsDown = async (aggregator: TestAggregator): Promise<number> => {
   return body.items?.[0]?.days[0]?.seconds.major_outage ?? 0;
 };
 const openHook = async () => {
-  const heard: { readonly type: string; readonly incident: IncidentBody }[] = [];
+  const received: { readonly type: string; readonly incident: IncidentBody }[] = [];
   const server = createServer((req, res) => {
     let text = '';
     req.on('data', (chunk) => {
       text += chunk;
     });
     req.on('end', () => {
-      heard.push(JSON.parse(text));
+      received.push(JSON.parse(text));
       res.writeHead(204).end();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   stack.defer(() => void server.close());
-  return { heard, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
+  return { received, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
 };
 /** Two aggregators and an instance that report on one Redis. */
-const begin = async () => {
-  const places = { redisUrl: redis.url, redisPrefix: 'o:' };
+const startFleet = async () => {
+  const stores = { redisUrl: redis.url, redisPrefix: 'o:' };
   const hook = await openHook();
   const start = (name: string) =>
-    startAggregator(places, { ...QUICK, INSTANCE_NAME: name, WEBHOOK_URLS: hook.url });
+    startAggregator(stores, { ...QUICK, INSTANCE_NAME: name, WEBHOOK_URLS: hook.url });
   const one = await start('agg-1');
   const two = stack.use(await start('agg-2'));
-  stack.use(await startTiny(places, QUICK));
+  stack.use(await startTiny(stores, QUICK));
   for (const each of [one, two]) {
     await until(async () => (await each.ask('/v1/fleet')).body, {
       ok: ({ leader, dependencies: { redis } }) =>
         leader !== null && redis.status === 'up' && redis.reporters === 3,
-      what: 'a fleet that is well',
+      what: 'an operational fleet',
       timeoutMs: 20_000,
     });
   }
@@ -83,8 +83,8 @@ const untilIncident = (aggregator: TestAggregator, isThere: (one: IncidentBody) 
     timeoutMs: 20_000,
   });
 
-test('[IN6] [FH9] Redis stops: what users cannot do is said at once, and afterwards the incident stands with its true times', async () => {
-  const { one, two, hook } = await begin();
+test('[IN6] [IN19] [IN20] [IN22] [FH9] [FH25] when Redis stops, the impact is shown at once, and later the incident is stored with its true times', async () => {
+  const { one, two, hook } = await startFleet();
   stack.use(one);
   const stoppedAt = Date.now();
   redis.signal('SIGSTOP');
@@ -101,7 +101,7 @@ test('[IN6] [FH9] Redis stops: what users cannot do is said at once, and afterwa
     expect(kept).toMatchObject({ severity: 'major_outage' });
     expect((await each.ask('/feed.atom')).body).not.toContain('redis');
   }
-  expect(hook.heard).toEqual([]);
+  expect(hook.received).toEqual([]);
   const before = Math.floor((Date.now() - stoppedAt) / 1_000);
   redis.signal('SIGCONT');
   const backAt = Date.now();
@@ -117,12 +117,12 @@ test('[IN6] [FH9] Redis stops: what users cannot do is said at once, and afterwa
   expect(closedAt).toBeGreaterThanOrEqual(backAt - 1_000);
   expect(closedAt).toBeLessThan(backAt + 4_000);
   expect((await one.ask('/feed.atom')).body).toContain(first?.id);
-  await until(() => hook.heard.filter(({ incident }) => incident.subject === 'redis'), {
+  await until(() => hook.received.filter(({ incident }) => incident.subject === 'redis'), {
     ok: (all) => all.length >= 2,
     what: 'both webhooks',
   });
-  const told = hook.heard.filter(({ incident }) => incident.subject === 'redis');
-  expect(told.map(({ type, incident }) => `${type} ${incident.id}`)).toEqual(
+  const posted = hook.received.filter(({ incident }) => incident.subject === 'redis');
+  expect(posted.map(({ type, incident }) => `${type} ${incident.id}`)).toEqual(
     ['opened', 'closed'].map((kind) => `incident.${kind} ${first?.id}`),
   );
   for (const each of [one, two]) {

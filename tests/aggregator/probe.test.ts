@@ -11,8 +11,11 @@ afterAll(() => {
   for (const server of servers) server.close();
 });
 
-/** A server that says the same bytes to everybody, or cuts the connection. */
-const speaking = async (bytes: string | undefined, encoding: BufferEncoding = 'utf8'): Promise<string> => {
+/** A server that sends the same bytes to every client, or resets the connection. */
+const serverSending = async (
+  bytes: string | undefined,
+  encoding: BufferEncoding = 'utf8',
+): Promise<string> => {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.once('data', () => {
@@ -39,11 +42,14 @@ test.each([
   ['', 'reset'],
   ['cut', 'reset'],
   [undefined, 'timeout'],
-])('[PB2] an answer %j is %s', async (bytes, outcome) => {
-  expect((await probeOf(await speaking(bytes))).outcome).toBe(outcome);
-});
+])(
+  '[PB2] [PB6] [PB7] [PB8] [PB9] [PB16] given the answer %j, the result of the probe is %s',
+  async (bytes, outcome) => {
+    expect((await probeOf(await serverSending(bytes))).outcome).toBe(outcome);
+  },
+);
 
-test('[PB2] a port where nobody listens refuses', async () => {
+test('[PB9] given a port that nothing listens on, the result of the probe is refused', async () => {
   const [port = 0] = await freePorts(1);
   const { outcome, durationMs } = await probeOf(`127.0.0.1:${port}`);
   expect(outcome).toBe('refused');
@@ -61,7 +67,7 @@ test.each([
   ['nonsense\r\n\r\n', 'no_socket'],
   ['cut', 'no_socket'],
   [undefined, 'no_socket'],
-])('[PB3] a socket answered by %j is %s', async (bytes, fault) => {
+])('[PB3] [PB17] [PB18] [PB19] given the answer %j to an upgrade, the fault is %s', async (bytes, fault) => {
   const probed: unknown[] = [];
   const probe = createSocketProbe({
     clock: systemClock,
@@ -69,7 +75,7 @@ test.each([
     intervalMs: 60_000,
     onProbed: (...what) => probed.push(what.slice(0, 2)),
   });
-  const address = await speaking(bytes, 'latin1');
+  const address = await serverSending(bytes, 'latin1');
   const target = {
     id: 'x',
     service: 'gw',
@@ -80,6 +86,6 @@ test.each([
   };
   expect(await probe(target)).toBe(fault);
   expect(await probe(target)).toBe(fault);
-  // One that is well is not looked at again so soon; one that is not, is.
+  // A gateway that passed is not probed again within the interval; a gateway that failed is.
   expect(probed).toEqual(Array.from({ length: fault ? 2 : 1 }, () => ['gw', fault ?? 'ok']));
 });

@@ -17,7 +17,7 @@ import { startAggregator } from './fixture.ts';
 const stores = useTestStores({ migrate });
 const EXPECTED = 'session-service=1,ws-gateway=1';
 
-test('[JO1] a client sent through the real fleet arrives, over every pair of gateways', async () => {
+test('[JO1] [JO6] [JO11] [JO12] given a real fleet, synthetic checks succeed over every pair of gateways, with one session', async () => {
   await using sessions = await startService(stores);
   await using one = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-1' });
   await using two = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-2' });
@@ -26,16 +26,16 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
     SYNTHETIC_CHECK_INTERVAL_MS: '1000',
     EXPECTED,
   });
-  const journey = async () => (await aggregator.ask('/v1/fleet')).body.journey;
-  const seen = await until(journey, {
-    what: 'a journey',
+  const lastCheck = async () => (await aggregator.ask('/v1/fleet')).body.journey;
+  const seen = await until(lastCheck, {
+    what: 'a synthetic check',
     ok: (now) => now?.status === 'ok',
     timeoutMs: 15_000,
   });
   expect(seen.durationMs).toBeLessThan(5_000);
   for (const gateway of [one, two]) {
     await until(async () => (await gateway.metric('gateway_handshakes_total')) >= 2, {
-      what: `journeys over ${gateway.name}`,
+      what: `synthetic checks over ${gateway.name}`,
       timeoutMs: 10_000,
     });
   }
@@ -48,14 +48,14 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
     INSTANCE_NAME: 'aggregator-2',
     EXPECTED,
   });
-  // It does not travel, yet it knows.
+  // It does not run checks itself, and shows the result of the leader.
   await until(async () => (await second.ask('/v1/fleet')).body.journey?.status === 'ok', {
-    what: 'word of a journey',
+    what: 'the result of the leader',
   });
   expect(await (await fetch(`${second.opsUrl}/metrics`)).text()).toMatch(
     /^fleet_synthetic_checks_total\{result="ok",step="all"\} 0$/m,
   );
-  // One session serves many journeys, and lives for minutes.
+  // Many checks share one session, which is valid for minutes.
   const live = async () =>
     (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
   const [session, ...others] = await live();
@@ -63,24 +63,24 @@ test('[JO1] a client sent through the real fleet arrives, over every pair of gat
   expect(Date.parse(session.idle_expires_at) - Date.now()).toBeLessThanOrEqual(900_000);
 });
 
-test('[JO4] no session of the check outlives a failure of it, or the aggregator that sends it', async () => {
+test('[JO4] when a synthetic check fails or its aggregator stops, no session of the check remains', async () => {
   await using sessions = await startService(stores);
   const gateway = await startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: 'gw-1' });
   const env = { SERVICE_API_KEYS: SERVICE_KEY, SYNTHETIC_CHECK_INTERVAL_MS: '1000', EXPECTED };
   const aggregator = await startAggregator(stores, env);
   const live = async (): Promise<{ id: string }[]> =>
     (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
-  const journey = async () => (await aggregator.ask('/v1/fleet')).body.journey?.status;
-  const untilJourney = (wanted: string) =>
-    until(journey, { ok: (status) => status === wanted, what: wanted, timeoutMs: 20_000 });
-  await untilJourney('ok');
+  const lastCheck = async () => (await aggregator.ask('/v1/fleet')).body.journey?.status;
+  const untilCheck = (wanted: string) =>
+    until(lastCheck, { ok: (status) => status === wanted, what: wanted, timeoutMs: 20_000 });
+  await untilCheck('ok');
   const before = await live();
   expect(before).toHaveLength(1);
-  // The gateway refuses everybody from now on: the check fails.
+  // The session of the check ends: the check fails.
   await sessions.service('DELETE', '/v1/users/muster-journey/sessions');
   await until(live, {
     ok: (now) => now.length === 1 && now[0]?.id !== before[0]?.id,
-    what: 'another session, and only that',
+    what: 'exactly one new session',
     timeoutMs: 20_000,
   });
   await aggregator[Symbol.asyncDispose]();
@@ -88,14 +88,14 @@ test('[JO4] no session of the check outlives a failure of it, or the aggregator 
   await gateway[Symbol.asyncDispose]();
 }, 60_000);
 
-test('[JO1] without a key nobody travels', async () => {
+test('[JO7] given no API key, no synthetic check runs', async () => {
   await using aggregator = await startAggregator(stores, { SYNTHETIC_CHECK_INTERVAL_MS: '1000', EXPECTED });
   await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a fleet' });
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   expect((await aggregator.ask('/v1/fleet')).body.journey).toBeUndefined();
 });
 
-test('[JO3] an arrival of before is not shown as good when the store is away and nobody leads', async () => {
+test('[JO3] given an earlier result, it is not shown while the store is unavailable and no leader is elected', async () => {
   const own = await openDedicatedRedis();
   await using _ = own;
   const metrics = createMetrics({ service: 'test', version: '0' });
@@ -122,7 +122,7 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
   await own.stop();
   fleet.recordSyntheticCheck({ ok: true, durationMs: 5 });
   expect(fleet.snapshot().journey?.status).toBe('ok');
-  await using _journeys = startSyntheticCheckJob({
+  await using _checks = startSyntheticCheckJob({
     apiKey: 'none',
     tenantHosts: { hostOf: () => undefined },
     intervalMs: 20,
@@ -134,5 +134,5 @@ test('[JO3] an arrival of before is not shown as good when the store is away and
     redis,
     keys: aggregatorKeys('t:', 'test'),
   });
-  await until(() => fleet.snapshot().journey, { what: 'silence', ok: (now) => now === undefined });
+  await until(() => fleet.snapshot().journey, { what: 'no result', ok: (now) => now === undefined });
 });

@@ -12,7 +12,7 @@ const tinies = async (aggregator: TestAggregator): Promise<string[]> => {
   );
 };
 
-test('[TG2] an instance with another registry is found by its address and shown as unregistered; with ours it is itself', async () => {
+test('[TG2] [TG4] [TG5] given a target with another registry, it is shown as unregistered; a registered target is shown once', async () => {
   await using elsewhere = await startTiny(
     { redisUrl: stores.redisUrl, redisPrefix: `${stores.redisPrefix}elsewhere:` },
     { ...FAST, INSTANCE_NAME: 'tiny-elsewhere' },

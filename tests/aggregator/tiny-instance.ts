@@ -15,7 +15,7 @@ import { openRedis } from '@muster/kit/redis/connection';
 import { systemRandom } from '@muster/kit/runtime';
 import { z } from 'zod';
 
-// The smallest member of a fleet: it heartbeats, answers probes, drains on SIGTERM and leaves.
+// The smallest member of a fleet: it sends heartbeats, answers probes, drains on SIGTERM and leaves.
 
 const settings = z.object({
   ...commonSettings({ port: 0, opsPort: 0 }),
@@ -76,7 +76,7 @@ const heartbeat = createHeartbeat({
   intervalMs: common.heartbeatIntervalMs,
   ttlMs: common.heartbeatTtlMs,
 });
-// As if it computed too much: its event loop stands still for so long each second.
+// Blocks the event loop for this time in each second.
 if (values.stallMs > 0) {
   setInterval(() => {
     const until = performance.now() + values.stallMs;

@@ -48,7 +48,7 @@ test('[OD5] given an attempt without an answer, when a publication is retried, t
   expect(keys[1]).toBe(keys[0]);
 });
 
-test('[OD6] given user ids that mean something in a path, when an operator looks one up, then only its sessions are found', async () => {
+test('[OD6] given user ids with a meaning in paths, when an operator looks one up, then only its sessions are found', async () => {
   await using service = await startService(stores);
   const users = ['a/b', '../..', '%2e%2e', 'x?y#z&state=all', 'plain'];
   for (const user_id of users) {
@@ -60,29 +60,28 @@ test('[OD6] given user ids that mean something in a path, when an operator looks
     const { devices } = await sessions.find({ by: 'user', user });
     expect(devices.map((device) => device.user)).toEqual([user]);
   }
-  for (const nobody of ['.', '..'])
-    expect((await sessions.find({ by: 'user', user: nobody })).devices).toEqual([]);
+  for (const user of ['.', '..']) expect((await sessions.find({ by: 'user', user })).devices).toEqual([]);
 });
 
-test('[OD1] given Postgres is away, when an operator asks for sessions, then the answer names Postgres and not a missing service', async () => {
+test('[OD9] given Postgres is unavailable, when an operator requests sessions, then the answer names Postgres and not a missing service', async () => {
   await using postgres = await openFaultProxy(stores.databaseUrl);
   await using service = await startService({ ...stores, databaseUrl: postgres.url });
   const address = new URL(service.url).host;
   await postgres.refuse();
   const database = { status: 'down', reasons: ['refused'], reporters: 1, failing: 1 };
-  const ask = (dependencies: object) =>
+  const errorOf = (dependencies: object) =>
     sessionClientAt(address, dependencies)
       .find({ by: 'newest' })
       .then(
         () => undefined,
         (error: unknown) => error,
       );
-  expect(await ask({ database })).toMatchObject({
+  expect(await errorOf({ database })).toMatchObject({
     code: 'OVERLOADED',
     message: 'The session-service cannot reach Postgres (refused). Check Postgres first.',
   });
-  // Before any check has failed the service's own words tell the most.
-  expect(await ask({})).toMatchObject({
+  // Before any check has failed, the answer of the service is the best cause.
+  expect(await errorOf({})).toMatchObject({
     message: expect.stringMatching(/^The session-service responded with an error: status 503\. \w+/),
   });
 });

@@ -12,7 +12,7 @@ const counted = async (aggregator: TestAggregator): Promise<number> => {
   return Object.values(seconds).reduce((sum, one) => sum + one, 0);
 };
 
-test('[HY4] history outlives the aggregator that wrote it', async () => {
+test('[HY4] when the aggregator that wrote history stops, the history remains', async () => {
   const first = await startAggregator(stores);
   await until(async () => (await counted(first)) >= 1, {
     what: 'some history',
@@ -28,12 +28,12 @@ test('[HY4] history outlives the aggregator that wrote it', async () => {
   expect(body.items[0].days).toHaveLength(90);
 }, 40_000);
 
-test('[HY2] questions about history are checked', async () => {
+test('[HY8] given an invalid query or an unknown service, history answers 422 or 404', async () => {
   await using aggregator = await startAggregator(stores);
   for (const days of ['0', '91', 'x', '1.5']) {
     const { status, body } = await aggregator.ask(`/v1/history?days=${days}`);
     expect([days, status, body.detail?.[0].loc]).toEqual([days, 422, ['query', 'days']]);
   }
-  expect((await aggregator.ask('/v1/history?service=nobody')).status).toBe(404);
+  expect((await aggregator.ask('/v1/history?service=unknown')).status).toBe(404);
   expect((await aggregator.ask('/v1/incidents?state=old')).status).toBe(422);
 });

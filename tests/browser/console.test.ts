@@ -72,7 +72,7 @@ test('[CO4] given two tabs on two gateways, each receives the messages of the ot
   await context.close();
 });
 
-test('[CO5] given two tabs with one session and one with another, sign-out closes the two, and the third stays connected', async () => {
+test('[CO5] [CO18] given two tabs with one session and one with another, sign-out closes the two, and the third stays connected', async () => {
   const context = await browser.newContext();
   const one = await openTab(context);
   await getSession(one);
@@ -126,7 +126,7 @@ test('[CO6] when a gateway is killed, the page shows it within 5 s', async () =>
   await context.close();
 });
 
-test('[CO6] given data older than 15 s, the page marks it as stale and shows nothing as operational', async () => {
+test('[CO19] given data older than 15 s, the page marks it as stale and shows nothing as operational', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
@@ -140,7 +140,7 @@ test('[CO6] given data older than 15 s, the page marks it as stale and shows not
   await context.close();
 });
 
-test('[CO3] without scripts the page shows the status of the fleet and 90 days', async () => {
+test('[CO17] without scripts the page shows the status of the fleet and 90 days', async () => {
   const context = await browser.newContext({ javaScriptEnabled: false });
   const page = await context.newPage();
   await page.goto(fleet.publicUrl);
@@ -158,7 +158,7 @@ test('[CO3] without scripts the page shows the status of the fleet and 90 days',
   await context.close();
 });
 
-test('[CO7] on a narrow screen, dark or light, nothing overflows, and the keyboard reaches every control', async () => {
+test('[CO7] [CO21] on a narrow screen, dark or light, nothing overflows, and the keyboard reaches every control', async () => {
   for (const colorScheme of ['light', 'dark'] as const) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 360, height: 780 } });
     const page = await openTab(context);
@@ -179,7 +179,7 @@ test('[CO7] on a narrow screen, dark or light, nothing overflows, and the keyboa
   expect(problems).toEqual([]);
 });
 
-test('[CO8] an operator drains and resumes a gateway on the page; a wrong token is rejected with a message', async () => {
+test('[CO8] [CO20] [CO24] an operator drains and resumes a gateway on the page; a wrong token is rejected with a message', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });
@@ -218,7 +218,7 @@ test('[CO9] the files of the status page are below 45 KB, compressed', () => {
   expect(bytes).toBeLessThan(45_000);
 });
 
-test('[JO1] the page shows the result and the duration of the synthetic check', async () => {
+test('[JO9] the page shows the result and the duration of the synthetic check', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.locator('[data-fact=synthetic-check]', { hasText: 'Passing' }).waitFor({ timeout: 25_000 });
@@ -226,7 +226,7 @@ test('[JO1] the page shows the result and the duration of the synthetic check', 
   await context.close();
 });
 
-test('[CO10] [FH9] given both stores down, the page shows the outage with its age, and nothing as operational', async () => {
+test('[CO10] [FH9] [FH26] given both stores down, the page shows the outage with its age, and nothing as operational', async () => {
   const context = await browser.newContext();
   const page = await openTab(context);
   await page.getByText('All systems operational').waitFor({ timeout: 30_000 });

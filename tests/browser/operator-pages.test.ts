@@ -101,7 +101,7 @@ test('[OD1] without the operator token every request is rejected before its inpu
   for (const { status } of await Promise.all(wrong)) expect(status).toBe(401);
 });
 
-test('[OD2] sessions are found by user, guest name and id, with their connections on every gateway', async () => {
+test('[OD2] [OD10] sessions are found by user, guest name and id, with their connections on every gateway', async () => {
   await using one = await connectAs('ann', GROUP, 'Laptop');
   await using two = await connectAs('ann', 'other');
   await using guest = await connectAs(undefined);
@@ -126,7 +126,7 @@ test('[OD2] sessions are found by user, guest name and id, with their connection
   expect((await ask('/v1/operator/sessions?find=nobody-of-this-name')).body.items).toEqual([]);
 });
 
-test('[OD3] an operator publishes to a group and tails it; invalid names and bodies are rejected', async () => {
+test('[OD3] [OD12] [OD13] [OD14] [OD15] [OD16] an operator publishes to a group and tails it; invalid names and bodies are rejected', async () => {
   await using member = await connectAs('bob');
   const name = encodeURIComponent(GROUP);
   const grant = await ask(`/v1/operator/groups/${name}/tail`, { method: 'POST' });
@@ -164,7 +164,7 @@ test('[OD3] an operator publishes to a group and tails it; invalid names and bod
   expect((await ask(`/v1/operator/groups/${name}/publications`, empty)).status).toBe(422);
 });
 
-test('[CO11] when a device is signed out on the page, its connections close and the page shows it; the other device stays', async () => {
+test('[CO11] [CO24] when a device is signed out on the page, its connections close and the page shows it; the other device stays', async () => {
   await using phone = await connectAs('carol', GROUP, 'Phone');
   await using desktop = await connectAs('carol', GROUP, 'Desktop');
   const context = await browser.newContext();
@@ -286,7 +286,7 @@ test('[CO13] without a token the operator pages require it, and a wrong token is
   await context.close();
 });
 
-test('[CO7] [CO13] every page fits 360 px, light and dark, and axe-core reports nothing serious', async () => {
+test('[CO7] [CO23] every page fits 360 px, light and dark, and axe-core reports nothing serious', async () => {
   await using person = await connectAs(
     'a-user-with-a-name-that-is-quite-long@example.com',
     `${GROUP}-${'x'.repeat(80)}`,
@@ -337,7 +337,7 @@ test('[CO14] while the pointer is in the list, no device changes its position', 
   await context.close();
 });
 
-test('[OD4] given a gateway that hangs, its connections are unknown, on the page too', async () => {
+test('[OD4] [OD24] given a gateway that hangs, its connections are unknown, on the page too', async () => {
   await using person = await connectAs('hana', GROUP, 'Tablet');
   const at = await ask('/v1/operator/sessions?find=hana');
   const gateway: string = at.body.items[0].sockets[0].gateway;
@@ -364,7 +364,7 @@ test('[OD4] given a gateway that hangs, its connections are unknown, on the page
   }
 });
 
-test('[OD4] without Redis the connections of all gateways are unknown, and nothing is shown as zero', async () => {
+test('[OD11] [OD25] without Redis the connections of all gateways are unknown, and nothing is shown as zero', async () => {
   await using _person = await connectAs('ivan', GROUP, 'Watch');
   const context = await browser.newContext();
   const page = await openDesk(context, '#sessions/ivan');

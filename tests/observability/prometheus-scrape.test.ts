@@ -52,7 +52,7 @@ const startPrometheus = async (path: string, sdUrl: string) => {
   };
 };
 
-test('[MT4] a real Prometheus finds all, sees up = 0 after a kill, and forgets one that left', async ({
+test('[MT4] [MT6] [MT7] a real Prometheus finds all instances, reads up = 0 after a kill, and forgets an instance that left', async ({
   skip,
 }) => {
   const program = await findPrometheusProgram('prometheus');

@@ -50,7 +50,7 @@ test('[OBS2] Prometheus reads every expression of every panel', async ({ skip })
   expect(await check('check', 'rules', path)).toContain(`${rules.length} rules found`);
 });
 
-test('[MT2] every alert has a case that makes it fire and one that keeps it silent, and a runbook', () => {
+test('[MT2] [MT5] every alert has a case that makes it fire, a case that keeps it silent, and a runbook', () => {
   const cases = [...RULE_CASES.map(({ alert }) => alert), ...OBJECTIVE_ALERTS];
   expect(cases.toSorted()).toEqual(alertNames().toSorted());
   const chapters = ['runbooks.md', 'runbooks-slo.md'].flatMap((name) =>

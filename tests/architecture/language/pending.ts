@@ -4,12 +4,11 @@
  */
 export const PENDING: readonly string[] = [
   ...['deploy/observability/', 'deploy/prometheus/', 'deploy/grafana/'],
-  ...['packages/bus/', 'packages/protocol/'],
-  ...['services/health-aggregator/', 'tests/aggregator/', 'tests/observability/'],
+  ...['packages/bus/', 'packages/protocol/', 'tests/observability/'],
 ];
 
 /** The same for comments: `npm run language -- --comments PATH`. */
 export const PENDING_COMMENTS: readonly string[] = [
   ...['deploy/observability/', 'deploy/fleet/', 'packages/bus/', 'packages/protocol/'],
-  ...['services/health-aggregator/', 'tests/aggregator/', 'tests/conformance/', 'tests/observability/'],
+  ...['tests/conformance/', 'tests/observability/'],
 ];

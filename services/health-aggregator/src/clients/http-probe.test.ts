@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { readHealth } from './http-probe.ts';
 
-test('[PB1] a health body gives readings, with anything unexpected as unknown', () => {
+test('[PB1] [PB5] given a health body, when it is read, then unexpected values are unknown readings', () => {
   const body = JSON.stringify({
     state: 'ready',
     checks: { redis: { status: 'up', latency_ms: 0.4 }, postgres: { status: 'down' }, odd: 7, none: null },
@@ -17,6 +17,6 @@ test('[PB1] a health body gives readings, with anything unexpected as unknown', 
   });
 });
 
-test('[PB1] a body that is not a health body gives nothing', () => {
+test('[PB4] given a body that is not a health body, when it is read, then it is ignored', () => {
   for (const body of ['', 'hello', '[]', '{"checks":1}', 'null']) expect(readHealth(body)).toEqual({});
 });

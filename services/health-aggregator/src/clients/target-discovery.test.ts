@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseTargetSource, resolveTargetSource } from './target-discovery.ts';
 
-test('[TG1] leads are addresses, names with a port, or SRV records; anything else is refused', () => {
+test('[TG1] addresses, host names with a port and SRV records are accepted, anything else is rejected', () => {
   expect(parseTargetSource('ws-gateway=10.0.0.5:8200')).toEqual({
     ...{ service: 'ws-gateway', by: 'host', host: '10.0.0.5', port: 8200 },
   });
@@ -16,7 +16,7 @@ test('[TG1] leads are addresses, names with a port, or SRV records; anything els
   }
 });
 
-test('[TG1] an address is a target as it is', async () => {
+test('[TG3] given an address, when it is resolved, then it is the target', async () => {
   const lead = parseTargetSource('ws-gateway=[::1]:8200');
   expect(lead && (await resolveTargetSource(lead))).toEqual([
     { service: 'ws-gateway', address: '[::1]:8200' },

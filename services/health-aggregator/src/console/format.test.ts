@@ -20,7 +20,7 @@ test('[CO1] ages and durations are short and have a unit', () => {
   expect(count(12_345)).toBe('12\u202f345');
 });
 
-test('[CO2] one id always has the same nickname', () => {
+test('[CO2] given a session id, its nickname is always the same', () => {
   const ids = Array.from({ length: 50 }, (_, index) => `session-${index}`);
   expect(ids.map(nickname)).toEqual(ids.map(nickname));
   expect(new Set(ids.map(nickname)).size).toBeGreaterThan(20);

@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 
-test('[CO11] given any name of a group or user, a link leads to its page', async () => {
+test('[CO22] given any name of a group or user, when its link is followed, then it leads to its page', async () => {
   vi.stubGlobal('location', { hash: '#sessions/ann' });
   const { linkTo, currentRoute, routeOf } = await import('./router.ts');
   expect(currentRoute.value).toEqual({ page: 'sessions', about: 'ann', tenant: '' });

@@ -31,7 +31,7 @@ const view = (
   services: [{ service: 'ws-gateway', status, up: 1, total: instances.length, expected: 1, instances }],
 });
 
-test('[CP1] capacity is counted over the instances that take connections', () => {
+test('[CP1] capacity is counted over the instances that accept new connections', () => {
   const instances = [
     instance('a', 900),
     instance('b', 300),
@@ -50,7 +50,7 @@ test('[CP1] capacity is counted over the instances that take connections', () =>
   });
 });
 
-test('[CP1] more than 70 % calls for another replica, an empty service for one', () => {
+test('[CP3] given a utilisation above 70 %, another replica is advised; for an empty service one', () => {
   const advice = (...used: number[]) =>
     capacityOf(view(used.map((count, index) => instance(`i${index}`, count))))['ws-gateway']?.advice.replicas;
   expect(advice(700, 700)).toBe(2);
@@ -58,8 +58,9 @@ test('[CP1] more than 70 % calls for another replica, an empty service for one',
   expect(advice(0, 0)).toBe(1);
 });
 
-test('[CP2] what is not known is left out, never zero', () => {
+test('[CP2] [CP5] given unknown or outdated load, it is left out, never zero', () => {
   expect(capacityOf(view([instance('a', 10)], 'unknown'))).toEqual({});
   expect(capacityOf(view([instance('a', 10, 'down')]))).toEqual({});
   expect(capacityOf(view([instance('a')]))).toEqual({});
+  expect(capacityOf(view([{ ...instance('a', 10), beatAgeMs: 15_001 }]))).toEqual({});
 });

@@ -22,7 +22,7 @@ const service = (expected: number, states: readonly InstanceState[]): ServiceSna
   })),
 });
 
-test('[DV2] one of two may go, the last one may not', () => {
+test('[DV2] given two instances, the first may be drained, the last serving instance may not', () => {
   expect(mayDrain(service(2, ['up', 'up']), 'g0').ok).toBe(true);
   expect(mayDrain(service(2, ['up', 'down']), 'g0')).toEqual({
     ok: false,
@@ -31,7 +31,7 @@ test('[DV2] one of two may go, the last one may not', () => {
   expect(mayDrain(service(1, ['up']), 'g0').ok).toBe(false);
 });
 
-test('[DV2] half of those expected stay', () => {
+test('[DV7] half of the expected instances stay', () => {
   expect(mayDrain(service(4, ['up', 'up', 'up', 'draining']), 'g0').ok).toBe(true);
   expect(mayDrain(service(5, ['up', 'up', 'up', 'draining', 'draining']), 'g0')).toMatchObject({
     ok: false,

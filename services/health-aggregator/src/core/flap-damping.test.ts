@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FlapDamping } from './flap-damping.ts';
 
-test('[IS16] the fourth fall within a minute makes an instance flapping, one a day never does', () => {
+test('[IS16] the fourth failure within a minute makes an instance flapping, a failure per day never does', () => {
   const often = new FlapDamping();
   const seen = [0, 8_000, 16_000, 24_000].map((at) => {
     often.recordFailure(at);
@@ -16,7 +16,7 @@ test('[IS16] the fourth fall within a minute makes an instance flapping, one a d
   }
 });
 
-test('[IS17] it is steady again when the penalty has faded, after fifteen minutes at most', () => {
+test('[IS17] given a flapping instance, it is steady when the penalty has decayed, after 15 minutes at most', () => {
   const damping = new FlapDamping();
   for (let fall = 0; fall < 4; fall += 1) damping.recordFailure(fall * 4_000);
   expect(damping.isFlapping(9 * 60_000)).toBe(true);
@@ -28,20 +28,20 @@ test('[IS17] it is steady again when the penalty has faded, after fifteen minute
   expect(stubborn.isFlapping(20 * 60_000)).toBe(false);
 });
 
-test('[IS17] whatever the period of the falls, flapping begins at most once in fifteen minutes', () => {
+test('[IS26] given failures with any period, flapping starts at most once in 15 minutes', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1_000, max: 600_000 }), (periodMs) => {
       const damping = new FlapDamping();
-      const begins: number[] = [];
+      const starts: number[] = [];
       let before = false;
       for (let at = 0; at < 3_600_000; at += periodMs) {
         damping.recordFailure(at);
         const now = damping.isFlapping(at);
-        if (now && !before) begins.push(at);
+        if (now && !before) starts.push(at);
         before = now;
       }
-      return begins.every(
-        (at, index) => index === 0 || at - (begins[index - 1] ?? 0) >= 15 * 60_000 - periodMs,
+      return starts.every(
+        (at, index) => index === 0 || at - (starts[index - 1] ?? 0) >= 15 * 60_000 - periodMs,
       );
     }),
   );

@@ -25,7 +25,7 @@ const event = fc.oneof(
   fc.record({ is: fc.constant('lose' as const) }),
 );
 
-test('[FL2] whatever happens, nothing is operational from stale evidence, and no address is listed twice', () => {
+test('[FL2] given any sequence of events, nothing is operational from stale evidence, and no address is listed twice', () => {
   fc.assert(
     fc.property(fc.array(event, { maxLength: 60 }), (events) => {
       let at = 0;
@@ -46,7 +46,7 @@ test('[FL2] whatever happens, nothing is operational from stale evidence, and no
           evidenceAt = at;
         }
         if (one.is === 'heartbeat') {
-          // Lives 0 to 3 and 4 to 7 share names and addresses: the later ones replace the earlier.
+          // Lives 0 to 3 and 4 to 7 share names and addresses: the later instances replace the earlier.
           const name = `g${one.life % 4}`;
           const heartbeat: ObservedHeartbeat = {
             ...{

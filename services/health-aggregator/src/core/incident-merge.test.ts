@@ -14,7 +14,7 @@ const incident = (over: Partial<Incident>): Incident => ({
 const end = { at: 190_000, status: 'operational', seen: [] } as const;
 const closed = incident({ closedAt: 170_000, seq: 2, updates: [...incident({}).updates, end] });
 
-test('[IN6] what nobody has written is written, its beginning before its end', () => {
+test('[IN19] given an incident that is not stored, when it is merged, its start is written before its end', () => {
   expect(mergeIncident([], incident({}))).toEqual([{ kind: 'opened', incident: incident({}) }]);
   const changes = mergeIncident([], closed);
   expect(changes.map(({ kind }) => kind)).toEqual(['opened', 'closed']);
@@ -22,14 +22,14 @@ test('[IN6] what nobody has written is written, its beginning before its end', (
   expect(changes[1]?.incident).toEqual(closed);
 });
 
-test('[IN6] what two saw is written once, however they saw it', () => {
+test('[IN20] given an incident that two aggregators detected, when both merge it, it is stored once', () => {
   for (const other of [incident({ id: 'b', openedAt: 101_500 }), { ...closed, id: 'b', openedAt: 99_000 }]) {
     expect(mergeIncident([other], incident({}))).toEqual([]);
     expect(mergeIncident([other], closed)).toEqual([]);
   }
 });
 
-test('[IN6] the earlier beginning is the true one', () => {
+test('[IN21] given two starts of an incident, the earlier start counts', () => {
   const late = incident({ id: 'b', openedAt: 140_000, isStartUnknown: true, updates: [] });
   const [change, ...rest] = mergeIncident([late], incident({}));
   expect(rest).toEqual([]);
@@ -37,12 +37,12 @@ test('[IN6] the earlier beginning is the true one', () => {
   expect(change?.incident.isStartUnknown).toBeUndefined();
 });
 
-test('[IN6] an incident that was stored before goes on under its id, and a newer change is not undone', () => {
+test('[IN19] given a stored incident, when it is merged, it keeps its id and a newer change is not undone', () => {
   expect(mergeIncident([incident({})], closed)).toEqual([{ kind: 'closed', incident: closed }]);
   expect(mergeIncident([closed], incident({}))).toEqual([]);
 });
 
-test('[IN6] another subject, another time and a note are something else', () => {
+test('[IN20] given another subject, another time or a note, when an incident is merged, it is stored as well', () => {
   const seen = incident({ openedAt: 500_000 });
   for (const other of [
     closed,

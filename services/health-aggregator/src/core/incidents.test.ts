@@ -34,7 +34,7 @@ const setUp = () => {
   return { keeper, play, newId, now: () => now };
 };
 
-test('[IN1] an outage of five seconds opens one incident, a degraded service one after thirty', () => {
+test('[IN1] [IN12] an outage of 5 s opens one incident, a degradation of 30 s opens one', () => {
   const { play } = setUp();
   expect(play('operational', 60_000)).toEqual([]);
   expect(play('partial_outage', 5_000)).toEqual([]);
@@ -44,7 +44,7 @@ test('[IN1] an outage of five seconds opens one incident, a degraded service one
   expect(other.play('degraded', 2_000)).toEqual(['opened degraded']);
 });
 
-test('[IN1] a blip opens nothing, and what is unknown neither opens nor closes', () => {
+test('[IN13] a failure below 5 s opens no incident, and an unknown status neither opens nor closes one', () => {
   const { play } = setUp();
   for (let round = 0; round < 10; round += 1) {
     expect(play('partial_outage', 3_000)).toEqual([]);
@@ -55,7 +55,7 @@ test('[IN1] a blip opens nothing, and what is unknown neither opens nor closes',
   expect(play('unknown', 600_000)).toEqual([]);
 });
 
-test('[IN2] it keeps the worst severity, and closes after thirty good seconds', () => {
+test('[IN2] [IN14] given an open incident, it keeps the worst severity and closes after 30 good seconds', () => {
   const { play } = setUp();
   play('partial_outage', 10_000);
   expect(play('major_outage', 10_000)).toEqual(['updated major_outage']);
@@ -66,7 +66,7 @@ test('[IN2] it keeps the worst severity, and closes after thirty good seconds', 
   expect(play('operational', 2_000)).toEqual(['closed major_outage']);
 });
 
-test('[IN3] a new leader goes on with the incident that the old one opened', () => {
+test('[IN3] given an open incident, a new leader continues it', () => {
   const { keeper, play, newId, now } = setUp();
   play('partial_outage', 5_000);
   const [opened] = keeper.observe(view('partial_outage'), now() + 1_000);
@@ -94,7 +94,7 @@ const outage = (redis: 'up' | 'down', gateway: ServiceStatus, why = 'dependency_
   ],
 });
 
-test('[IN7] a store that is down is one incident, from when it was first seen to be down, and not one of each service', () => {
+test('[IN7] [IN23] when a store is down, it has one incident from the first failed check, and its services have none', () => {
   const { keeper } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {
@@ -114,7 +114,7 @@ test('[IN7] a store that is down is one incident, from when it was first seen to
   expect(changes[0]?.incident.updates[0]?.seen).toEqual(['timeout']);
 });
 
-test('[IN7] a service that is degraded for another reason as well has an incident of its own', () => {
+test('[IN24] given a service that is degraded for another reason as well, it has an incident of its own', () => {
   const { keeper } = setUp();
   const subjects = new Set<string>();
   for (let second = 0; second < 60; second += 1) {
@@ -127,7 +127,7 @@ test('[IN7] a service that is degraded for another reason as well has an inciden
   expect([...subjects].sort()).toEqual(['gateway', 'redis']);
 });
 
-test('[IN8] what was so at the first look says that it may have begun earlier', () => {
+test('[IN8] given a failure at the first observation, its incident has isStartUnknown', () => {
   const { keeper } = setUp();
   const opened = [];
   for (let second = 0; second < 10; second += 1)
@@ -141,7 +141,7 @@ test('[IN8] what was so at the first look says that it may have begun earlier', 
   expect(seen?.incident.isStartUnknown).toBeUndefined();
 });
 
-test('[IN10] given the first failed check and the first good one are older than what the keeper saw, then the incident has their times', () => {
+test('[IN10] [IN26] given a first failed and a first successful check before their observation, the incident has their times', () => {
   const { keeper } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {
@@ -157,7 +157,7 @@ test('[IN10] given the first failed check and the first good one are older than 
   ]);
 });
 
-test('[IN10] an incident of a service begins with the first probe that failed, and ends with the first good one of the last instance', () => {
+test('[IN10] [IN26] an incident of a service starts with the first failed probe and ends with the first successful probe of the last instance', () => {
   const { keeper } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {
@@ -176,7 +176,7 @@ test('[IN10] an incident of a service begins with the first probe that failed, a
   ]);
 });
 
-test('[IN7] gateways that are degraded because the session service is away have no incident of their own', () => {
+test('[IN25] given gateways that are degraded because the session service is down, they have no incident', () => {
   const { keeper } = setUp();
   const subjects = new Set<string>();
   for (let second = 0; second < 60; second += 1) {

@@ -47,7 +47,7 @@ const setUp = ({ concurrency = 64, random = middle, durationMs = 0 } = {}) => {
   return { targets, starts, lags, scheduler, play };
 };
 
-test('[SC1] a new target is asked within half a second, then at its period', async () => {
+test('[SC1] given a new target, it is probed within half a second, then once per period', async () => {
   const { targets, starts, play } = setUp();
   targets.push({ id: 'a', periodMs: 2_000 });
   await play(10_000);
@@ -56,7 +56,7 @@ test('[SC1] a new target is asked within half a second, then at its period', asy
   for (const gap of gaps) expect(gap).toBe(2_000);
 });
 
-test('[SC2] periods vary by at most ten per cent', async () => {
+test('[SC2] intervals of probes vary by at most ten per cent', async () => {
   let seed = 1;
   const random: Random = {
     bytes: (size) => new Uint8Array(size),
@@ -74,7 +74,7 @@ test('[SC2] periods vary by at most ten per cent', async () => {
   expect(new Set(gaps).size).toBeGreaterThan(10);
 });
 
-test('[SC3] the period counts from start to start, and a target never has two runs at a time', async () => {
+test('[SC3] [SC7] periods count from start to start, and a target never has two probes at a time', async () => {
   const { targets, starts, play } = setUp({ durationMs: 900 });
   targets.push({ id: 'a', periodMs: 1_000 }, { id: 'b', periodMs: 100 });
   await play(9_600);
@@ -84,7 +84,7 @@ test('[SC3] the period counts from start to start, and a target never has two ru
   for (const gap of gapsOf(of('b'))) expect(gap).toBeGreaterThanOrEqual(900);
 });
 
-test('[SC4] no more runs at once than allowed, and the longest overdue goes first', async () => {
+test('[SC4] [SC8] no more probes run at once than allowed, and the longest overdue target is next', async () => {
   const { targets, starts, scheduler, play } = setUp({ concurrency: 2, durationMs: 400 });
   for (const id of ['a', 'b', 'c', 'd']) targets.push({ id, periodMs: 500 });
   let most = 0;
@@ -97,7 +97,7 @@ test('[SC4] no more runs at once than allowed, and the longest overdue goes firs
   expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
 });
 
-test('[SC5] a shorter period takes effect at once, a vanished target is forgotten', async () => {
+test('[SC5] [SC9] when a period changes, it applies at once; when a target is removed, it is not probed again', async () => {
   const { targets, starts, play } = setUp();
   targets.push({ id: 'a', periodMs: 5_000 });
   await play(1_000);
@@ -110,7 +110,7 @@ test('[SC5] a shorter period takes effect at once, a vanished target is forgotte
   expect(starts.length).toBe(before + 1);
 });
 
-test('[SC6] a late start is reported with its lag', async () => {
+test('[SC6] given a late start of a probe, its lag is measured', async () => {
   const { targets, lags, play } = setUp();
   targets.push({ id: 'a', periodMs: 1_000 });
   await play(50);

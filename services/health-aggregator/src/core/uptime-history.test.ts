@@ -30,7 +30,7 @@ const play = (timeline: StatusTimeline, from: number, seconds: number, status: S
   return from + seconds * 1_000;
 };
 
-test('[HY1] time is counted to the status it was spent in, and the same time always gives the same seconds', () => {
+test('[HY1] given an observed period, its seconds are added to their status, the same in every division of the period', () => {
   const timeline = new StatusTimeline();
   timeline.add(view('operational'), NOON);
   const broken = play(timeline, NOON, 139, 'operational');
@@ -58,7 +58,7 @@ test('[HY1] time is counted to the status it was spent in, and the same time alw
   expect(parts).toEqual(Object.fromEntries(all));
 });
 
-test('[HY1] a time in which nobody looked is a gap, which another observer can fill', () => {
+test('[HY6] given a period that was not observed, it is a gap that another observer fills', () => {
   const timeline = new StatusTimeline();
   timeline.add(view('operational'), NOON);
   const left = play(timeline, NOON, 10, 'operational');
@@ -82,7 +82,7 @@ test('[HY1] a time in which nobody looked is a gap, which another observer can f
   });
 });
 
-test('[HY5] stores have a history of their own, and a store that is down counts against the whole', () => {
+test('[HY5] [HY10] [HY11] each store has a history, and its outage counts against the fleet, not against a service that still serves', () => {
   const timeline = new StatusTimeline();
   const redis = { status: 'down', reporters: 2, failing: 2 } as const;
   const down: FleetSnapshot = { ...view('partial_outage'), dependencies: { redis } };
@@ -97,7 +97,7 @@ test('[HY5] stores have a history of their own, and a store that is down counts 
   ).toEqual([{ date: '2026-06-15', seconds: { operational: 5, major_outage: 4 } }]);
 });
 
-test('[HY2] ninety days are shown, empty ones too, and older ones are dropped', () => {
+test('[HY2] [HY7] 90 days are returned, empty days too, and older days are deleted', () => {
   const fields = {
     '2026-06-15:operational': '3600',
     '2026-06-14:major_outage': '120',
@@ -113,7 +113,7 @@ test('[HY2] ninety days are shown, empty ones too, and older ones are dropped', 
   ]);
 });
 
-test('[HY3] a day is as bad as the worst minute of it; what is unknown is not availability', () => {
+test('[HY3] [HY9] the status of a day is its worst minute, and its availability counts only observed time', () => {
   expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 59 } })).toBe(
     'operational',
   );

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { atomFeed } from './atom-feed.ts';
 
-test('[IN5] the feed is XML whatever incidents are called, and as new as the newest change', () => {
+test('[IN5] given incidents with any text, the feed is XML and has the time of the newest change', () => {
   const now = Date.UTC(2026, 0, 1);
   const bad = '<script>&"\u0000\'';
   const feed = atomFeed(
