@@ -2,7 +2,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-const USELESS = /\.(d\.[cm]?ts|[cm]?ts|map|md|markdown|flow|tsbuildinfo)$|^(CHANGELOG|HISTORY)/i;
+const UNUSED = /\.(d\.[cm]?ts|[cm]?ts|map|md|markdown|flow|tsbuildinfo)$|^(CHANGELOG|HISTORY)/i;
 const KEPT = /licen[cs]e|notice|copying/i;
 
 /** Visits real directories only; the targets of links are visited themselves. */
@@ -11,7 +11,7 @@ const prune = (directory) => {
   for (const entry of readdirSync(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) bytes += prune(path);
-    if (!entry.isFile() || !USELESS.test(entry.name) || KEPT.test(entry.name)) continue;
+    if (!entry.isFile() || !UNUSED.test(entry.name) || KEPT.test(entry.name)) continue;
     bytes += statSync(path).size;
     rmSync(path);
   }

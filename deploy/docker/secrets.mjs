@@ -50,12 +50,12 @@ const databaseUrl = (password) =>
   `postgres://muster:${encodeURIComponent(password)}@${process.env.POSTGRES_ADDRESS ?? 'postgres:5432'}/muster`;
 
 const ensure = () => {
-  const made = Object.keys(READERS).filter((name) => name !== 'DATABASE_URL' && read(name) === undefined);
-  for (const name of made) write(name, random(name));
-  // Also existing secrets: a new reader gets its copy.
+  const created = Object.keys(READERS).filter((name) => name !== 'DATABASE_URL' && read(name) === undefined);
+  for (const name of created) write(name, random(name));
+  // Existing secrets are written again, so that a new reader receives its copy.
   for (const name of Object.keys(READERS)) if (name !== 'DATABASE_URL') write(name, read(name));
   if (read('DATABASE_URL') === undefined) write('DATABASE_URL', databaseUrl(read('POSTGRES_PASSWORD')));
-  process.stdout.write(made.length === 0 ? 'all secrets exist\n' : `created ${made.join(', ')}\n`);
+  process.stdout.write(created.length === 0 ? 'all secrets exist\n' : `created ${created.join(', ')}\n`);
 };
 
 const listOf = (name) => {

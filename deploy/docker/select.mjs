@@ -1,6 +1,6 @@
-// Copies what one service is made of: node select.mjs REPOSITORY DESTINATION   (SERVICE in the environment)
-//   DESTINATION/manifests  every package.json and the lock file: what an installation reads
-//   DESTINATION/sources    the service, the packages of this repository that it imports, and the scripts beside us
+// Copies the files of one service: node select.mjs REPOSITORY DESTINATION   (SERVICE in the environment)
+//   DESTINATION/manifests  every package.json and the lock file, for the installation of packages
+//   DESTINATION/sources    the service, the workspace packages that it imports, and scripts of this directory
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -23,18 +23,21 @@ const directoryOf = new Map(directories.map((directory) => [manifestOf(directory
 const closure = new Set();
 const include = (name) => {
   const directory = directoryOf.get(name);
-  if (directory === undefined) throw new Error(`there is no workspace package ${name}`);
+  if (directory === undefined)
+    throw new Error(`${name}: expected a workspace package, found none of this name`);
   if (closure.has(directory)) return;
   closure.add(directory);
-  for (const needed of Object.keys(manifestOf(directory).dependencies ?? {}))
-    if (needed.startsWith(SCOPE)) include(needed);
+  for (const dependency of Object.keys(manifestOf(directory).dependencies ?? {}))
+    if (dependency.startsWith(SCOPE)) include(dependency);
 };
 
 const copy = (path, into) =>
   cpSync(join(repository, path), join(destination, into, path), { recursive: true });
 
 if (!existsSync(join(repository, 'services', service ?? '')))
-  throw new Error(`SERVICE=${service}: there are ${readdirSync(join(repository, 'services')).join(', ')}`);
+  throw new Error(
+    `SERVICE=${service}: expected one of ${readdirSync(join(repository, 'services')).join(', ')}`,
+  );
 include(SCOPE + service);
 for (const file of [...SETUP, ...directories.map((directory) => join(directory, 'package.json'))])
   copy(file, 'manifests');

@@ -1,4 +1,4 @@
-// Turns the packages that others may install into tarballs of JavaScript with types.
+// Packs the published packages as tarballs of JavaScript with type declarations.
 // Usage: npm run pack [-- DIRECTORY]      default: .muster/packages
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Publishes the packages that npm does not have yet in their present version, with provenance.
-// Usage: npm run release:publish (in the release workflow, which has the token and the identity)
+// Publishes the packages whose version is not on npm yet, with provenance.
+// Usage: npm run release:publish (in the release workflow, which provides the token and the identity)
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';

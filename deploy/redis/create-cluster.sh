@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes one cluster of the nodes that are named, three primaries and their replicas. Then stays, and tells the nodes now
-# and then which addresses the others have: in containers these change. Usage: create-cluster.sh HOST…      (port 6379)
+# Creates a cluster of the given nodes: three primaries and their replicas. Then announces the addresses of all nodes to each
+# other every 30 s, because addresses of containers change. Usage: create-cluster.sh HOST…      (port 6379)
 set -eu
 
 address_of() { getent hosts "$1" | awk '{ print $1; exit }'; }

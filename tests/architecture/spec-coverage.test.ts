@@ -3,9 +3,6 @@ import { conditionalTests, ruleDocuments, ruleOwners, ruleTests, tableFaults } f
 import { read } from './source-files.ts';
 import { parseSyntax } from './syntax.ts';
 
-/** SPECs that are not yet in the table format. The list only shrinks. */
-const NOT_YET: readonly string[] = ['deploy/observability/SPEC.md'];
-
 const owners = ruleOwners();
 const testers = ruleTests();
 
@@ -37,12 +34,7 @@ test('no test is switched off, and those that depend on the machine are listed',
 test('the rules of a SPEC stand in tables: id, given, when, then, in the order of their ids', () => {
   const specs = ruleDocuments().filter((path) => path.endsWith('SPEC.md'));
   expect(specs.length).toBeGreaterThan(15);
-  const faults = specs
-    .filter((path) => !NOT_YET.includes(path))
-    .flatMap((path) => tableFaults(path, read(path)));
-  expect(faults).toEqual([]);
-  const converted = NOT_YET.filter((path) => tableFaults(path, read(path)).length === 0);
-  if (converted.length > 0) process.stderr.write(`remove from NOT_YET: ${converted.join(', ')}\n`);
+  expect(specs.flatMap((path) => tableFaults(path, read(path)))).toEqual([]);
 });
 
 test('faults of a table of rules are found', () => {

@@ -7,14 +7,14 @@ import { until } from '@muster/testkit/wait';
 const run = promisify(execFile);
 
 const ROOT = resolve(import.meta.dirname, '../..');
-/** A fixed name: the next run removes the leftovers of a killed run. */
+/** Constant, so that a run removes the containers of a killed run. */
 const PROJECT = 'muster-test';
 const COMMAND_TIMEOUT_MS = 600_000;
 const HEALTHY_WITHIN_MS = 90_000;
 const MOST_OUTPUT_BYTES = 32 * 1024 * 1024;
 const SHORT_ID = 12;
 
-/** A container as the engine describes it, as far as tests look. */
+/** Fields of `docker inspect` that the tests read. */
 export interface Inspected {
   readonly RestartCount: number;
   readonly State: { readonly Running: boolean; readonly ExitCode: number; readonly Pid: number };
@@ -25,28 +25,28 @@ export interface Inspected {
 /** The fleet of docker-compose.yml, running. Disposing it removes its containers, networks and volumes. */
 export interface ComposeFleet extends AsyncDisposable {
   readonly publicUrl: string;
-  /** Where Prometheus answers, once its profile is up. */
+  /** URL of Prometheus; it responds once its profile is up. */
   readonly prometheusUrl: string;
   readonly serviceApiKey: string;
   readonly serverApiKey: string;
-  /** `docker compose …` in this project; rejects with what it wrote when it fails. */
+  /** `docker compose …` in this project; rejects with its output on failure. */
   compose(...args: readonly string[]): Promise<string>;
   /** `docker …`. */
   docker(...args: readonly string[]): Promise<string>;
-  /** A program of this repository, in the environment of this project; rejects with what it wrote when it fails. */
+  /** A program of this repository, in the environment of this project; rejects with its output on failure. */
   script(path: string, ...args: readonly string[]): Promise<string>;
-  /** Containers of a service that run, by the short ids that are their host names. */
+  /** Running containers of a service by short id, which is the host name. */
   containersOf(service: string): Promise<string[]>;
-  /** A secret as the fleet has it now. */
+  /** Current value of a secret. */
   secret(name: string): Promise<string>;
   inspect(container: string): Promise<Inspected>;
-  /** Waits until the load balancer answers that the whole fleet is well, with so many gateways. */
+  /** Waits until `/health` behind the load balancer reports a healthy fleet with this number of gateways. */
   untilHealthy(gateways?: number): Promise<void>;
 }
 
 /**
- * Builds the images, starts everything, and waits until it is well. With `envFile`, one of those in `deploy/docker`,
- * it is another form of the fleet.
+ * Builds the images, starts the fleet, and waits until it is healthy. `envFile` is a file of `deploy/docker` that selects
+ * another form of Redis.
  */
 export const startComposeFleet = async (
   log: (line: string) => void,

@@ -8,7 +8,7 @@ import { startTraffic } from './traffic.ts';
 
 const log = (line: string): void => void process.stdout.write(`compose: ${line}\n`);
 const SERVICES = ['session-service', 'ws-gateway', 'health-aggregator'];
-/** Node alone is 150 MB of it. */
+/** Of these Node has 150 MB. */
 const MOST_IMAGE_BYTES = 230_000_000;
 const CLEAN = { missing: [], announced: [], duplicates: [], misordered: [], unexpected: [] };
 
@@ -304,7 +304,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
 
 const FORGET_SNAPSHOTS = "redis-cli --scan --pattern 'muster:s:*' | xargs -r redis-cli unlink";
 
-/** Process 1 is the engine's init; what it started is the service. */
+/** Process 1 is the init of the engine; its child is the service. */
 const KILL_THE_SERVICE = `
   const { readdirSync, readFileSync } = require('node:fs');
   for (const pid of readdirSync('/proc').filter((name) => /^\\d+$/.test(name) && Number(name) !== process.pid)) {

@@ -7,27 +7,27 @@ import type { ComposeFleet } from './compose.ts';
 let groups = 0;
 const PAUSE_MS = 50;
 const TRY_TIMEOUT_MS = 5_000;
-/** Longer than any fault that the tests make. */
+/** Together longer than any fault of the tests. */
 const TRIES = 600;
 const ARRIVED_WITHIN_MS = 60_000;
 
-/** A back end that publishes, and clients on every gateway that record what they receive. */
+/** A back end that publishes, and a client on every gateway that records what it receives. */
 export interface Traffic extends AsyncDisposable {
   readonly clients: readonly SdkClient[];
   readonly oracle: DeliveryOracle;
-  /** How many publications were acknowledged so far. */
+  /** Number of publications acknowledged so far. */
   published(): number;
-  /** Waits for some more publications to be acknowledged. */
+  /** Waits until `count` more publications are acknowledged. */
   more(count: number): Promise<void>;
-  /** Stops publishing, waits until every publication has arrived everywhere, and reports. */
+  /** Stops publishing, waits until every client has received all publications, and returns the report. */
   finish(): Promise<ReturnType<DeliveryOracle['report']>>;
 }
 
-/** One client on each of so many gateways, and a publication every 50 ms until it is finished. */
+/** Starts one client per gateway, and publishes every 50 ms until `finish`. */
 export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promise<Traffic> => {
   const oracle = createDeliveryOracle();
   groups += 1;
-  // Of its own: a group remembers the keys of publications for minutes.
+  // A new group: idempotency keys of publications are kept for minutes.
   const group = `news-${groups}`;
   const clients = await onEveryGateway(fleet, gateways);
   for (const [index, client] of clients.entries()) {
@@ -44,9 +44,9 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
     await subscription.ready(10_000);
   }
   let published = 0;
-  let isGoing = true;
-  const going = (async () => {
-    while (isGoing) {
+  let isPublishing = true;
+  const publishing = (async () => {
+    while (isPublishing) {
       const n = oracle.nextPublication(group);
       await publish(fleet, group, n);
       oracle.acknowledged(group, n);
@@ -54,11 +54,11 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
       await sleep(PAUSE_MS);
     }
   })();
-  // Awaited in `finish`; a rejection before that is not unhandled.
-  going.catch(() => {});
+  // Awaited in `finish`; until then a rejection is not unhandled.
+  publishing.catch(() => {});
   const stop = async () => {
-    isGoing = false;
-    await going;
+    isPublishing = false;
+    await publishing;
   };
   return {
     clients,
@@ -88,7 +88,7 @@ export const startTraffic = async (fleet: ComposeFleet, gateways: number): Promi
   };
 };
 
-/** As often as it takes, under one key: it is there once. */
+/** Publishes with retries under one idempotency key. */
 const publish = async (fleet: ComposeFleet, group: string, n: number): Promise<void> => {
   const body = JSON.stringify({ channel: group, data: { n }, idempotency_key: `${group}-${n}` });
   let last = '';
@@ -107,10 +107,10 @@ const publish = async (fleet: ComposeFleet, group: string, n: number): Promise<v
     }
     await sleep(PAUSE_MS);
   }
-  throw new Error(`publication ${n} was never taken: ${last}`);
+  throw new Error(`publication ${n} was never accepted: ${last}`);
 };
 
-/** Clients until every gateway has one; what comes to a gateway twice goes again. */
+/** Connects clients until every gateway has one; a second client of a gateway is disconnected. */
 export const onEveryGateway = async (fleet: ComposeFleet, gateways: number): Promise<SdkClient[]> => {
   const byGateway = new Map<string, SdkClient>();
   await until(

@@ -13,13 +13,13 @@ const TRY_TIMEOUT_MS = 10_000;
 const hasEngine = await dockerAnswers(process.env);
 if (!hasEngine) log('SKIPPED: no Docker engine answers, and no upgrade has been tested');
 
-/** Observations of back ends and clients. */
-interface Noticed {
+/** Requests and reconnects of back ends and clients during the work. */
+interface TrafficReport {
   readonly publications: number;
   readonly logins: number;
-  /** Publications and logins that were not answered 200 and 201. */
-  readonly refused: readonly string[];
-  /** How often each client lost its connection. */
+  /** Publications and logins whose status was not 200 or 201. */
+  readonly rejected: readonly string[];
+  /** Reconnects of each client. */
   readonly reconnects: readonly number[];
 }
 
@@ -30,7 +30,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
   });
   afterAll(() => fleet?.[Symbol.asyncDispose]());
 
-  /** One publication without a key: made once, and never again. */
+  /** Publishes once, without an idempotency key and without a retry. */
   const publish = async (n: number): Promise<string | undefined> => {
     const startedAt = new Date().toISOString();
     try {
@@ -50,7 +50,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
   };
 
   /** Publishes, signs in and listens while `work` runs. */
-  const during = async (work: () => Promise<unknown>): Promise<Noticed> => {
+  const during = async (work: () => Promise<unknown>): Promise<TrafficReport> => {
     const clients: SdkClient[] = [];
     for (let index = 0; index < CLIENTS; index += 1) {
       const { credential } = await signInUser(fleet, `listener-${index}`);
@@ -62,23 +62,23 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
         reconnects[index] = (reconnects[index] ?? 0) + 1;
       });
     }
-    const refused: string[] = [];
-    let isGoing = true;
+    const rejected: string[] = [];
+    let isRunning = true;
     let publications = 0;
     let logins = 0;
     const publishing = Array.from({ length: PUBLISHERS }, async () => {
-      while (isGoing) {
+      while (isRunning) {
         publications += 1;
         const fault = await publish(publications);
-        if (fault !== undefined) refused.push(fault);
+        if (fault !== undefined) rejected.push(fault);
         await sleep(PAUSE_MS);
       }
     });
     const signingIn = (async () => {
-      while (isGoing) {
+      while (isRunning) {
         logins += 1;
         await signInUser(fleet, `login-${logins}`).catch((error) =>
-          refused.push(`login ${logins}: ${error}`),
+          rejected.push(`login ${logins}: ${error}`),
         );
         await sleep(PAUSE_MS);
       }
@@ -87,15 +87,15 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
       await work();
       await sleep(2_000);
     } finally {
-      isGoing = false;
+      isRunning = false;
       await Promise.all([...publishing, signingIn]);
       for (const client of clients) client[Symbol.dispose]();
     }
     log(
-      `${publications} publications, ${logins} logins, ${refused.length} refused; reconnects ${reconnects.join(' ')}`,
+      `${publications} publications, ${logins} logins, ${rejected.length} rejected; reconnects ${reconnects.join(' ')}`,
     );
-    for (const line of refused) log(line);
-    return { publications, logins, refused, reconnects };
+    for (const line of rejected) log(line);
+    return { publications, logins, rejected, reconnects };
   };
   const scale = (gateways: number) =>
     fleet.compose(
@@ -106,22 +106,22 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
   test('[FC17] [FC26] a rolling upgrade replaces every container, nothing is rejected, and each client reconnects once at most', async () => {
     const services = ['session-service', 'ws-gateway', 'health-aggregator'];
     const before = await Promise.all(services.map((service) => fleet.containersOf(service)));
-    const noticed = await during(async () => {
+    const report = await during(async () => {
       log(await fleet.script('deploy/docker/rolling-upgrade.sh'));
     });
     const after = await Promise.all(services.map((service) => fleet.containersOf(service)));
     expect(after.map(({ length }) => length)).toEqual(before.map(({ length }) => length));
     expect(after.flat().filter((id) => before.flat().includes(id))).toEqual([]);
-    expect(noticed.refused).toEqual([]);
-    expect(Math.max(...noticed.reconnects)).toBeLessThanOrEqual(1);
+    expect(report.rejected).toEqual([]);
+    expect(Math.max(...report.reconnects)).toBeLessThanOrEqual(1);
     await fleet.untilHealthy();
   });
 
   test('[FC8] [FC23] scaled from three gateways to five and back, no publication and no login is rejected', async () => {
-    const noticed = await during(async () => {
+    const report = await during(async () => {
       await scale(5);
       await fleet.untilHealthy(5);
-      // Open sockets on the new replicas too.
+      // Connections on the new gateways too.
       const others: SdkClient[] = [];
       for (let index = 0; index < CLIENTS; index += 1) {
         const { credential } = await signInUser(fleet, `other-${index}`);
@@ -131,6 +131,6 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
       await fleet.untilHealthy(3);
       for (const other of others) other[Symbol.dispose]();
     });
-    expect(noticed.refused).toEqual([]);
+    expect(report.rejected).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../architecture/source-files.ts';
 
-/** Environments of shell blocks. */
+/** Requirements of a shell block. */
 export const MARKS = ['fleet', 'run', 'stores', 'compose', 'kubernetes'] as const;
 export type Mark = (typeof MARKS)[number];
 
@@ -59,7 +59,7 @@ export const isShell = ({ language }: Block): boolean => SHELLS.includes(languag
 /** `document:line`, as editors open it. */
 export const positionOf = ({ document, line }: Block): string => `${document}:${line}`;
 
-/** Fault of the mark of a shell block; undefined when it is valid. */
+/** Fault of the mark of a shell block; undefined without a fault. */
 export const markFault = (block: Block): string | undefined => {
   const { info } = block;
   if (info.startsWith('not-run:')) {

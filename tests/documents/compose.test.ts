@@ -51,7 +51,7 @@ describe.skipIf(!hasEngine)('documents about containers', () => {
   test.each(documents)('[DC4] the blocks of %s run as documented', async (document) => {
     await runBlocks(runnableBlocks(document, ['compose']), {
       ...{ cwd: ROOT, env, scratch, blockTimeoutMs: BLOCK_TIMEOUT_MS },
-      // Files that a reader would find in the checkout stay out of it.
+      // Files that the blocks create are not written to the checkout.
       replacements: new Map([['muster.dump', join(scratch, 'muster.dump')]]),
     });
   });

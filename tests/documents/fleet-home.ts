@@ -8,19 +8,19 @@ import { ROOT } from '../architecture/source-files.ts';
 import { type Mark, type Runnable, runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
 
-/** Ports as the documents have them. */
+/** Ports in the documents. */
 const PUBLIC_PORT = 8_080;
 const FIRST_PORTS = { sessionServices: 8_100, gateways: 8_200, healthAggregators: 8_300 } as const;
 const OPS_OFFSET = 1_000;
-/** Where the example application listens. */
+/** Port of the example application. */
 const EXAMPLE_PORT = 8_090;
 
-/** A checkout of its own with a fleet of its own. */
+/** A directory with the content of a checkout, and a fleet. */
 export interface FleetHome extends AsyncDisposable {
   readonly fleet: LocalFleet;
-  /** Looks like the root of the repository. */
+  /** Directory with links to the files of the checkout. */
   readonly directory: string;
-  /** Runs the blocks of a document that carry one of `marks`; answers what each wrote by its end. */
+  /** Runs the blocks of a document that have one of `marks`; resolves with the output of each. */
   runDocument(
     document: string,
     marks: readonly Mark[],
@@ -28,7 +28,7 @@ export interface FleetHome extends AsyncDisposable {
   ): Promise<ReadonlyMap<Runnable, string>>;
 }
 
-/** Starts the fleet in a directory that looks like the root of the repository, with `.muster` of its own. */
+/** Starts the fleet in a directory with the content of a checkout and its own `.muster`. */
 export const startFleetHome = async (): Promise<FleetHome> => {
   const home = mkdtempSync(join(tmpdir(), 'muster-documents-'));
   for (const entry of readdirSync(ROOT)) {

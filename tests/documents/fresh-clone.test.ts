@@ -8,13 +8,13 @@ import { ROOT } from '../architecture/source-files.ts';
 import { runnableBlocks } from './blocks.ts';
 import { runBlocks } from './shell.ts';
 
-/** Below the ports that the system gives to clients. */
+/** Below the ephemeral ports of the system. */
 const FIRST_BASE = 20_000;
 const LAST_BASE = 30_000;
 const SPAN = 1_400;
 const START_TIMEOUT_MS = 600_000;
 
-/** A range for `--base-port` whose ports are free now, and one more for the load balancer. */
+/** A free range for `--base-port`, and a free port for the load balancer. */
 const freeRange = async (): Promise<{ base: number; port: number }> => {
   for (let base = FIRST_BASE + (process.pid % 1_000); base < LAST_BASE; base += SPAN) {
     const wanted = [0, 100, 101, 200, 300, 301, 1_000, 1_100, 1_101, 1_200, SPAN - 1].map(

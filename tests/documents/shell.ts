@@ -7,7 +7,7 @@ import { positionOf, type Runnable, showsLines } from './blocks.ts';
 
 const BLOCK_TIMEOUT_MS = 120_000;
 const END_TIMEOUT_MS = 20_000;
-/** A refusal of the API fails a block, and no call waits for ever. */
+/** An error response fails the block, and each call has a timeout. */
 const PRELUDE = `set -euo pipefail
 curl() { command curl --fail-with-body --max-time 30 "$@"; }
 export -f curl
@@ -16,31 +16,31 @@ export -f curl
 const QUICK = `npx() { local name=$1; shift; "node_modules/.bin/$name" "$@"; }
 `;
 
-/** How a shell runs the blocks of one document. */
+/** Options of the shell of a document. */
 export interface ShellOptions {
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
-  /** For code and output of the blocks. */
+  /** Directory for code and output of the blocks. */
   readonly scratch: string;
-  /** Texts of the documents and their values in this run, such as addresses. */
+  /** Texts of the documents → texts of this run, such as addresses. */
   readonly replacements: ReadonlyMap<string, string>;
   readonly blockTimeoutMs?: number;
-  /** Runs what `npx` would find without npm, whose start takes longer than most commands. */
+  /** Runs commands of `npx` without npm, whose start takes longer than most commands. */
   readonly isQuick?: boolean;
 }
 
-/** One bash in which the blocks of a document run one after the other, as in a reader's terminal. */
+/** One bash process that runs the blocks of a document in sequence. */
 export interface DocumentShell extends AsyncDisposable {
-  /** Rejects, naming document and line, when the block fails, takes too long, or shows something else. */
+  /** Rejects with document and line when the block fails, exceeds its timeout, or has another output. */
   run(block: Runnable): Promise<string>;
-  /** Output of a background block up to now. */
+  /** Output of a background block so far. */
   outputOf(block: Runnable): string;
 }
 
 export const openShell = (options: ShellOptions): DocumentShell => {
   const { cwd, env, scratch, replacements, blockTimeoutMs = BLOCK_TIMEOUT_MS } = options;
   mkdirSync(scratch, { recursive: true });
-  // A process group of its own: what the blocks leave running ends with it.
+  // Its own process group, which is killed with the processes that the blocks left running.
   const child = spawn('bash', ['--noprofile', '--norc'], { cwd, env, detached: true });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   let output = '';
@@ -109,7 +109,7 @@ export const openShell = (options: ShellOptions): DocumentShell => {
   };
 };
 
-/** Runs blocks in one shell, in order; answers what each had written by the end of the last. */
+/** Runs blocks in one shell, in order; resolves with the output of each at the end of the last block. */
 export const runBlocks = async (
   blocks: readonly Runnable[],
   options: ShellOptions,
@@ -122,7 +122,7 @@ export const runBlocks = async (
   return written;
 };
 
-/** SIGTERM to all that is left, then SIGKILL to what has not ended. */
+/** Sends SIGTERM to the remaining processes, then SIGKILL to those that have not ended. */
 const endGroup = async (pid: number, exited: Promise<void>): Promise<void> => {
   const signal = (name: 'SIGTERM' | 'SIGKILL' | 0): boolean => {
     try {

@@ -6,10 +6,10 @@ import { startTimeOf } from '@muster/local/process-identity';
 import { inject } from 'vitest';
 import { FAKE_ENTRY_POINTS } from './entry-points.ts';
 
-/** A fleet of fake services, and its output. */
+/** A fleet of fake services, and the lines that it logged. */
 export interface FakeFleet extends AsyncDisposable {
   readonly fleet: LocalFleet;
-  readonly said: readonly string[];
+  readonly logLines: readonly string[];
 }
 
 /** A data directory for one test. */
@@ -30,23 +30,23 @@ export const ownStores = (): Record<string, string | undefined> => ({
   DATABASE_URL: undefined,
 });
 
-/** Starts a fleet of stand-ins on free ports. */
+/** Starts a fleet of fake services on free ports. */
 export const fakeFleet = async (
   dataDir: string,
   { env = {}, ...options }: Partial<LocalFleetOptions> = {},
 ): Promise<FakeFleet> => {
-  const said: string[] = [];
+  const logLines: string[] = [];
   const fleet = await startFleet({
     dataDir,
     port: 0,
     basePort: 0,
     entryPoints: FAKE_ENTRY_POINTS,
-    log: (line) => said.push(line),
+    log: (line) => logLines.push(line),
     ...options,
     env: { ...process.env, ...sharedStores(), ...env },
   });
-  return { fleet, said, [Symbol.asyncDispose]: () => fleet.stop() };
+  return { fleet, logLines, [Symbol.asyncDispose]: () => fleet.stop() };
 };
 
-/** True while a process of that id exists and is not a zombie. */
+/** True while a process with this id exists and has not exited. */
 export const isRunning = (pid: number): boolean => startTimeOf(pid) !== undefined;

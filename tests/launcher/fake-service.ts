@@ -1,17 +1,17 @@
 import { appendFileSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 
-// A fake of every service for tests of the launcher: ready at once, configured by its environment.
+// Fake of every service for tests of the launcher and the load balancer: ready at once; the path selects the response.
 const environment = process.env;
 const name = environment['INSTANCE_NAME'];
-const diary = environment['DIARY'];
+const requestLog = environment['REQUEST_LOG'];
 
-/** Notes a request under its id; answers how often it has arrived at any replica. */
+/** Records a request by its id. Returns the number of its arrivals at all replicas. */
 const arrivals = ({ method, headers }: IncomingMessage): number => {
-  if (diary === undefined) return 0;
+  if (requestLog === undefined) return 0;
   const id = String(headers['x-request-id']);
-  appendFileSync(diary, `${name} received ${method} ${id}\n`);
-  return readFileSync(diary, 'utf8').split(` ${id}\n`).length - 1;
+  appendFileSync(requestLog, `${name} received ${method} ${id}\n`);
+  return readFileSync(requestLog, 'utf8').split(` ${id}\n`).length - 1;
 };
 
 const server = createServer((request, response) => {
@@ -19,7 +19,7 @@ const server = createServer((request, response) => {
     process.stdout.write(`${name} is about to crash\n`);
     process.exit(3);
   }
-  // The first arrival is never answered, a second one is.
+  // The first arrival gets no response, further arrivals do.
   if (request.url?.endsWith('/hold') && arrivals(request) === 1) return;
   if (request.url?.endsWith('/overloaded')) {
     arrivals(request);
@@ -32,6 +32,6 @@ const server = createServer((request, response) => {
 server.listen(Number(environment['PORT']), '127.0.0.1');
 
 process.on('SIGTERM', () => {
-  if (diary !== undefined) appendFileSync(diary, `${name} drained\n`);
-  if (environment['STUBBORN'] !== name) process.exit(0);
+  if (requestLog !== undefined) appendFileSync(requestLog, `${name} drained\n`);
+  if (environment['IGNORES_SIGTERM'] !== name) process.exit(0);
 });

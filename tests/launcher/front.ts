@@ -1,36 +1,36 @@
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 
-/** A load balancer for one client of one replica. */
+/** A minimal load balancer for one replica per service: forwards requests and upgrades by path. */
 export const openFront = async (
   portOf: (path: string) => number,
 ): Promise<{ readonly url: string } & AsyncDisposable> => {
   const forward = (req: IncomingMessage, res: ServerResponse): void => {
     const { url: path = '/', method, headers } = req;
-    const onward = request(
+    const upstream = request(
       { agent: false, host: '127.0.0.1', port: portOf(path), path, method, headers },
       (answer) => {
         res.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(res);
       },
     );
-    onward.on('error', () => res.destroy());
-    req.pipe(onward);
+    upstream.on('error', () => res.destroy());
+    req.pipe(upstream);
   };
   const server = createServer(forward);
   server.on('upgrade', ({ url: path = '/', rawHeaders }, socket, head) => {
-    const onward = connect(portOf(path), '127.0.0.1');
+    const upstream = connect(portOf(path), '127.0.0.1');
     const lines = Array.from({ length: rawHeaders.length / 2 }, (_, at) =>
       rawHeaders.slice(2 * at, 2 * at + 2).join(': '),
     );
-    onward.write(`GET ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
-    onward.write(head);
-    socket.pipe(onward).pipe(socket);
-    for (const [one, other] of [
-      [socket, onward],
-      [onward, socket],
+    upstream.write(`GET ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+    upstream.write(head);
+    socket.pipe(upstream).pipe(socket);
+    for (const [source, target] of [
+      [socket, upstream],
+      [upstream, socket],
     ] as const)
-      one.on('error', () => other.destroy());
+      source.on('error', () => target.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

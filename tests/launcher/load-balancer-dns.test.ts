@@ -9,7 +9,7 @@ import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
 import { startTestProxy } from './proxy.ts';
 
-// HAProxy with the configuration of containers: replicas are the addresses of a name, as in Docker and Kubernetes.
+// HAProxy with the configuration for containers: replicas are the addresses of a DNS name, as in Docker and Kubernetes.
 
 const QUESTION_AT = 12;
 const LOAD_MS = 2_500;
@@ -47,7 +47,7 @@ const openNameServer = async (records: Readonly<Record<string, readonly string[]
   return socket.address().port;
 };
 
-/** A replica at an address of its own, ready only as the service that it is. */
+/** A replica at its own address; ready only when the check names its service. */
 const replica = async (service: string, host: string, port: number) => {
   const server = createServer((req, res) => {
     const url = new URL(req.url ?? '/', 'http://replica');
@@ -86,15 +86,15 @@ const startProxy = async (records: Readonly<Record<string, readonly string[]>>, 
   return `http://127.0.0.1:${port}`;
 };
 
-/** Statuses that eight clients receive during `change` and for a while after. */
+/** Responses to eight clients during `change` and 2.5 s in total, counted by text. */
 const answersDuring = async (url: string, change: () => unknown): Promise<Map<string, number>> => {
   const seen = new Map<string, number>();
   const endAt = performance.now() + LOAD_MS;
   const client = async (): Promise<void> => {
     while (performance.now() < endAt) {
       const answer = await fetch(url, { method: 'POST' });
-      const said = `${answer.status} ${answer.status === 200 ? await answer.text() : ''}`.trim();
-      seen.set(said, (seen.get(said) ?? 0) + 1);
+      const text = `${answer.status} ${answer.status === 200 ? await answer.text() : ''}`.trim();
+      seen.set(text, (seen.get(text) ?? 0) + 1);
     }
   };
   const clients = Array.from({ length: 8 }, client);
@@ -128,7 +128,7 @@ test('[LB12] an address that now belongs to another service gets no requests for
   const url = `${await startProxy(records, port)}/v1/sessions`;
   await untilServed(url);
   await old.end();
-  // Its health checks have failed by now; the name server still returns the old address, which HAProxy has cached.
+  // Its health checks have failed by now; the name server still returns the old address, which HAProxy keeps.
   await sleep(1_000);
   const seen = await answersDuring(url, () => replica('ws-gateway', '127.0.0.2', port));
   expect([...seen.keys()]).toEqual(['200 session-service']);

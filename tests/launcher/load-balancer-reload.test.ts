@@ -24,7 +24,7 @@ afterEach(async () => {
   stack = new AsyncDisposableStack();
 });
 
-/** Takes sockets. */
+/** Accepts WebSocket connections. */
 const openGateway = async () => {
   const server = createServer((req, res) => res.end(JSON.stringify(req.headers)));
   const sockets = new WebSocketServer({ server });
@@ -131,7 +131,7 @@ const makeCertificate = async (directory: string, name: string): Promise<string>
   ]);
   return readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8');
 };
-/** Sends one command to the runtime API; resolves with its answer. */
+/** Sends one command to the runtime API; resolves with the response. */
 const command = async (socketPath: string, text: string): Promise<string> => {
   const socket = connect(socketPath);
   socket.end(text);
@@ -139,8 +139,8 @@ const command = async (socketPath: string, text: string): Promise<string> => {
   for await (const chunk of socket) answer += chunk;
   return answer;
 };
-/** Sends a request over TLS; resolves with the headers that the replica received, and the name in the certificate. */
-const askByTls = (port: number): Promise<{ headers: Record<string, string>; name: unknown }> =>
+/** Requests over TLS; resolves with the headers that the replica received, and the name in the certificate. */
+const fetchByTls = (port: number): Promise<{ headers: Record<string, string>; name: unknown }> =>
   new Promise((resolve, reject) => {
     const options = { port, host: '127.0.0.1', path: '/api/info', rejectUnauthorized: false, agent: false };
     requestByTls(options, (answer) => {
@@ -190,7 +190,7 @@ test('[LB13] [LB19] [LB20] given the lines of tls.md, TLS is served, plain reque
           .replace(/^global\n/m, (head) => head + at(documented('global'))),
     }),
   );
-  const first = await until(() => askByTls(tlsPort), { what: 'an answer by TLS' });
+  const first = await until(() => fetchByTls(tlsPort), { what: 'an answer by TLS' });
   expect([first.headers['x-forwarded-proto'], first.name]).toEqual(['https', 'first.test']);
   for (const host of ['muster.example.com:8080', 'muster.example.com']) {
     const location = 'https://muster.example.com/v1/x?y=1';
@@ -202,7 +202,7 @@ test('[LB13] [LB19] [LB20] given the lines of tls.md, TLS is served, plain reque
   await once(socket, 'open');
   expect(await command(admin, `set ssl cert ${file} <<\n${next}\n`)).toMatch(/Transaction created/);
   expect(await command(admin, `commit ssl cert ${file}\n`)).toMatch(/Success/);
-  expect((await askByTls(tlsPort)).name).toBe('next.test');
+  expect((await fetchByTls(tlsPort)).name).toBe('next.test');
   expect(socket.readyState).toBe(socket.OPEN);
   socket.terminate();
 });

@@ -19,18 +19,18 @@ interface Seen {
 let stack: AsyncDisposableStack;
 let started: FakeFleet;
 let base: string;
-let diary: string;
+let requestLog: string;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   const directory = stack.use(temporaryDirectory());
-  diary = join(directory.path, 'diary');
-  started = stack.use(await fakeFleet(directory.path, { env: { DIARY: diary }, sessions: 2 }));
+  requestLog = join(directory.path, 'requestLog');
+  started = stack.use(await fakeFleet(directory.path, { env: { REQUEST_LOG: requestLog }, sessions: 2 }));
   base = started.fleet.publicUrl;
 });
 afterAll(() => stack.disposeAsync());
 
-/** curl sends a path as it is; fetch would tidy it up. */
+/** curl sends a path unchanged; fetch would normalize it. */
 const rawStatus = async (path: string): Promise<string> => {
   const { stdout } = await run('curl', [
     '-s',
@@ -151,7 +151,7 @@ test('[LB5] [LB16] a killed gateway costs no request, and is used again after it
 
 /** The replicas that a request has reached, in order. */
 const reached = (id: string): string[] =>
-  (existsSync(diary) ? readFileSync(diary, 'utf8').split('\n') : [])
+  (existsSync(requestLog) ? readFileSync(requestLog, 'utf8').split('\n') : [])
     .filter((line) => line.endsWith(` ${id}`))
     .map((line) => line.split(' ')[0] ?? '');
 /** Sends a request that its first replica never answers, and kills that replica. */
@@ -167,7 +167,7 @@ const killedInside = async (method: string, path: string): Promise<{ answer: Res
     what: 'the request inside a replica',
   });
   started.fleet.kill(victim, 'SIGKILL');
-  // A 502, or the end of a kept-alive connection without an answer, as in SPEC.md.
+  // A 502, or the end of a kept-alive connection without an answer: see SPEC.md.
   const answer = await answering.catch(() => Response.error());
   return { answer, names: reached(id) };
 };
@@ -207,7 +207,7 @@ test('[LB6] [LB17] without a ready gateway, upgrades are forwarded and other req
   expect(refused.headers.get('content-type')).toBe('application/problem+json');
   expect(await refused.json()).toMatchObject({ status: 503, code: 'OVERLOADED' });
   await Promise.all([started.fleet.resume('ws-gateway-1'), started.fleet.resume('ws-gateway-2')]);
-  // Back, and not yet checked often enough to count as ready: an upgrade gets through at once.
+  // Started again but not yet ready by its health checks: an upgrade is forwarded at once.
   const { stdout } = await run('curl', [
     '-s',
     ...Object.entries(upgrade).flatMap(([name, value]) => ['-H', `${name}: ${value}`]),

@@ -10,7 +10,7 @@ import { isRunning, sharedStores, temporaryDirectory } from './fake-fleet.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
 
-// Where the tests were not started by `npm test`, the tools may still be missing.
+// Tools may be missing when the tests were not started by `npm test`.
 beforeAll(() => run('npm', ['run', 'setup'], { cwd: ROOT }), 180_000);
 
 /** `npm start` with the real services, ready. Its registry is a closed port: every request to it fails. */

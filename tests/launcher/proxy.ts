@@ -8,14 +8,14 @@ import { temporaryDirectory } from './fake-fleet.ts';
 
 const TEMPLATE = fileURLToPath(new URL('../../deploy/haproxy/haproxy.cfg.template', import.meta.url));
 
-/** A HAProxy of one test, with the configuration of the repository. */
+/** A HAProxy process of one test with the configuration of the repository. */
 export interface TestProxy extends AsyncDisposable {
   readonly child: ChildProcess;
-  /** A directory that goes away with it. */
+  /** Directory that is removed with it. */
   readonly directory: string;
 }
 
-/** Starts HAProxy. `change` may add to the configuration; `args` replace `-db`, which keeps it one process. */
+/** Starts HAProxy. `change` may extend the configuration; `args` replace `-db`, which keeps it in one process. */
 export const startTestProxy = async (
   plan: ProxyPlan,
   {
@@ -33,7 +33,7 @@ export const startTestProxy = async (
     child,
     directory,
     [Symbol.asyncDispose]: async () => {
-      // SIGTERM: a master ends its workers.
+      // SIGTERM: a master stops its workers.
       child.kill('SIGTERM');
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
       remove();

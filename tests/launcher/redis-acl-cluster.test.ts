@@ -25,7 +25,7 @@ let aggregator: TestAggregator;
 
 const grant = (rules: readonly string[]) =>
   Promise.all(cluster.nodes.map(({ direct }) => direct.call('ACL', 'SETUSER', name, 'reset', ...rules)));
-/** Commands, keys, channels and log-ins that a node refused. */
+/** Commands, keys, channels and logins that a node rejected. */
 const refused = async (): Promise<string[]> => {
   const logs = await Promise.all(cluster.nodes.map(({ direct }) => direct.call('ACL', 'LOG')));
   return (logs as string[][][]).flat().map((entry) => `${entry[3]} ${entry[7]}`);
@@ -54,7 +54,7 @@ test('[RD10] on a cluster the account of the guide, with the rules for a cluster
   const [one, two] = await Promise.all(
     gateways.map((gateway) => sdk(gateway, { token: body.token })).map(connected),
   );
-  // Enough groups for every node to keep some.
+  // Enough groups for every node to have some.
   const rooms = Array.from({ length: 12 }, (_, n) => `room-${n}`);
   const heard = await Promise.all(rooms.map((room) => listenTo(two!, room)));
   for (const room of rooms) await one!.publish(room, { text: 'hello' });
@@ -83,7 +83,7 @@ test('[RD10] on a cluster the account of the guide, with the rules for a cluster
   }
 });
 
-test('[RD10] on a cluster, without each of the rules for it a command is rejected', async () => {
+test('[RD10] on a cluster, each rule of its ACL is required: without it a command is rejected', async () => {
   for (const word of onCluster) {
     await grant([...everywhere, ...onCluster]);
     for (const { direct } of cluster.nodes) await direct.call('ACL', 'LOG', 'RESET');

@@ -12,7 +12,7 @@ import { startService, type TestService } from '../session/fixture.ts';
 const stores = useTestStores({ migrate });
 const GUIDE = readFileSync(new URL('../../docs/operations/stores.md', import.meta.url), 'utf8');
 const [name = '', ...words] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split(' ') ?? [];
-/** Takes permissions away; what it is for is another test. */
+/** Revokes permissions; required by another test. */
 const WITHOUT_DANGER = '-@dangerous';
 
 let stack: AsyncDisposableStack;
@@ -38,18 +38,18 @@ beforeAll(async () => {
 afterAll(() => stack.disposeAsync());
 
 const grant = (rules: readonly string[]) => admin.call('ACL', 'SETUSER', name, 'reset', ...rules);
-/** Commands, keys, channels and log-ins that Redis refused. */
+/** Commands, keys, channels and logins that Redis rejected. */
 const refused = async (): Promise<string[]> => {
   const entries = (await admin.call('ACL', 'LOG')) as string[][];
   return entries.map((entry) => `${entry[3]} ${entry[7]}`);
 };
-/** Every use of Redis once; rejected commands are in the log of Redis. */
+/** Uses every feature once; commands that Redis rejects are in its ACL log. */
 const useEverything = async (): Promise<void> => {
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
   const client = await connected(sdk(gateway, { token: body.token }));
-  const heard = await listenTo(client, 'room');
+  const received = await listenTo(client, 'room');
   await client.publish('room', { text: 'hello' });
-  await until(() => heard.length, { what: 'a message' });
+  await until(() => received.length, { what: 'a message' });
   await client.history('room', { limit: 1 });
   await client.presence('room');
   client.disconnect();
@@ -88,7 +88,7 @@ test('[RD10] the account of the guide may query subscribers: no publication is k
   expect(await refused()).toEqual([]);
 });
 
-test('[RD10] without each of its rules a command is rejected', async () => {
+test('[RD10] each rule of the ACL is required: without it a command is rejected', async () => {
   for (const word of words.filter((one) => one !== WITHOUT_DANGER)) {
     await grant(words);
     await admin.call('ACL', 'LOG', 'RESET');

@@ -18,7 +18,7 @@ const connectPostgres = async (url: string): Promise<Client & AsyncDisposable> =
 test('[LA9] [LA10] [LA31] a crashed child is logged with its last lines, restarted, and described with its new pid', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path);
-  const { fleet, said } = started;
+  const { fleet, logLines } = started;
   const [first] = fleet.describe().gateways;
   await fetch(`${first!.url}/crash`).catch(() => {});
 
@@ -29,17 +29,17 @@ test('[LA9] [LA10] [LA31] a crashed child is logged with its last lines, restart
     what: 'a new process id in fleet.json',
   });
   expect(isRunning(after)).toBe(true);
-  expect(said).toContainEqual(
+  expect(logLines).toContainEqual(
     expect.stringMatching(/^ws-gateway-1 ended \(exit code 3\)\n +ws-gateway-1 is about to crash$/),
   );
-  expect(said).toContain('ws-gateway-1 restarts in 0.2 s');
+  expect(logLines).toContain('ws-gateway-1 restarts in 0.2 s');
   expect((await fetch(`${first!.url}/readyz`)).status).toBe(200);
 });
 
 test('[LA9] [LA10] when a child is killed repeatedly, each delay is twice the previous delay', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path, { gateways: 1 });
-  const { fleet, said } = started;
+  const { fleet, logLines } = started;
   for (const pause of [0.2, 0.4, 0.8]) {
     const { pid } = fleet.describe().gateways[0]!;
     process.kill(pid, 'SIGKILL');
@@ -47,19 +47,21 @@ test('[LA9] [LA10] when a child is killed repeatedly, each delay is twice the pr
       ok: (now) => now !== 0 && now !== pid,
       what: 'the next process',
     });
-    expect(said).toContain(`ws-gateway-1 restarts in ${pause} s`);
-    await until(() => said.filter((line) => line.startsWith('ws-gateway-1 is ready again')).length, {
+    expect(logLines).toContain(`ws-gateway-1 restarts in ${pause} s`);
+    await until(() => logLines.filter((line) => line.startsWith('ws-gateway-1 is ready again')).length, {
       ok: (count) => count === Math.log2(pause / 0.2) + 1,
       what: 'the gateway to be back',
     });
   }
-  expect(said.filter((line) => line.startsWith('ws-gateway-1 ended (killed by SIGKILL)'))).toHaveLength(3);
+  expect(logLines.filter((line) => line.startsWith('ws-gateway-1 ended (killed by SIGKILL)'))).toHaveLength(
+    3,
+  );
 });
 
 test('[LA10] killed stores restart at the same address with their data', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path, { env: ownStores(), gateways: 1 });
-  const { fleet, said } = started;
+  const { fleet, logLines } = started;
   const { redisUrl, databaseUrl } = fleet.describe();
   const redis = new Redis(redisUrl);
   redis.on('error', () => {});
@@ -71,7 +73,7 @@ test('[LA10] killed stores restart at the same address with their data', async (
   fleet.kill('redis', 'SIGKILL');
   fleet.kill('postgres', 'SIGKILL');
   for (const name of ['redis', 'postgres']) {
-    await until(() => said.some((line) => line.startsWith(`${name} is ready again`)), {
+    await until(() => logLines.some((line) => line.startsWith(`${name} is ready again`)), {
       what: `${name} to be back`,
       timeoutMs: 20_000,
     });
@@ -85,12 +87,12 @@ test('[LA10] killed stores restart at the same address with their data', async (
 test('[LA11] a halted child stays down until it is resumed', async () => {
   using directory = temporaryDirectory();
   await using started = await fakeFleet(directory.path);
-  const { fleet, said } = started;
+  const { fleet, logLines } = started;
   const { url } = fleet.describe().gateways[0]!;
   await fleet.halt('ws-gateway-1');
   await sleep(500);
   await expect(fetch(`${url}/readyz`)).rejects.toThrow();
-  expect(said.filter((line) => line.includes('restarts'))).toEqual([]);
+  expect(logLines.filter((line) => line.includes('restarts'))).toEqual([]);
   await fleet.resume('ws-gateway-1');
   expect((await fetch(`${url}/readyz`)).status).toBe(200);
 });
@@ -122,7 +124,7 @@ test('[LA17] a lock file that names another process does not prevent Postgres fr
   const lock = join(directory.path, 'postgres', 'postmaster.pid');
   expect(existsSync(lock)).toBe(false);
   mkdirSync(dirname(lock), { recursive: true });
-  // Process 1 runs on every machine, and is not a Postgres.
+  // Process 1 runs on every machine and is another program.
   writeFileSync(lock, `1\n${dirname(lock)}\n1\n5432\n\n127.0.0.1\n0 0\nready\n`);
   await using started = await fakeFleet(directory.path, { env, gateways: 1 });
   expect(started.fleet.describe().databaseUrl).toContain('127.0.0.1');

@@ -20,7 +20,7 @@ const environmentOf = async (url: string): Promise<Record<string, string | undef
   return answer.environment;
 };
 
-/** Holds a port of this machine. */
+/** Occupies a port of this machine. */
 const holdPort = async () => {
   const server = createServer();
   server.listen(0, '127.0.0.1');
@@ -137,7 +137,7 @@ test('[LA8] [LA27] a store that does not answer is named by its variable, and th
   expect(await processesOf(directory.path)).toEqual([]);
 });
 
-/** Processes whose command line names a path. */
+/** Processes whose command line contains a path. */
 const processesOf = async (path: string): Promise<string[]> => {
   const { stdout } = await run('ps', ['-axo', 'pid=,command=']);
   return stdout.split('\n').filter((line) => line.includes(path));

@@ -17,7 +17,7 @@ const childrenOf = (dataDir: string): { name: string; pid: number }[] =>
     }
   ).children;
 
-/** A process that has nothing to do with the fleet. */
+/** A process outside the fleet. */
 const bystander = (directory: string) =>
   startChild({
     name: 'bystander',
@@ -27,7 +27,7 @@ const bystander = (directory: string) =>
     logFile: join(directory, 'bystander.log'),
   });
 
-/** The launcher in a process of its own, ready. */
+/** The launcher in its own process, ready. */
 const launcherProcess = async (dataDir: string, env: NodeJS.ProcessEnv) => {
   const launcher = spawn(
     process.execPath,
@@ -45,16 +45,16 @@ const launcherProcess = async (dataDir: string, env: NodeJS.ProcessEnv) => {
   });
   endedEarly.catch(() => {});
   await Promise.race([isUp, endedEarly]).catch((cause) => {
-    throw new Error(`the launcher did not come up; it said: ${out.text}`, { cause });
+    throw new Error(`the launcher did not start; output: ${out.text}`, { cause });
   });
   return { launcher: launcher as ChildProcess, out, ended };
 };
 
 test('[LA12] [LA13] gateways drain first, then the other services; every child is stopped and no other process', async () => {
   using directory = temporaryDirectory();
-  const diary = join(directory.path, 'diary');
+  const requestLog = join(directory.path, 'requestLog');
   const other = await bystander(directory.path);
-  await using started = await fakeFleet(directory.path, { env: { ...ownStores(), DIARY: diary } });
+  await using started = await fakeFleet(directory.path, { env: { ...ownStores(), REQUEST_LOG: requestLog } });
   const children = childrenOf(directory.path);
   expect(children.map(({ name }) => name).sort()).toEqual([
     'haproxy',
@@ -70,30 +70,33 @@ test('[LA12] [LA13] gateways drain first, then the other services; every child i
   expect(other.isRunning()).toBe(true);
   await other.stop({ signal: 'SIGKILL', deadlineMs: 1_000 });
 
-  const drained = readFileSync(diary, 'utf8').trim().split('\n');
+  const drained = readFileSync(requestLog, 'utf8').trim().split('\n');
   expect(new Set(drained.slice(0, 2))).toEqual(new Set(['ws-gateway-1 drained', 'ws-gateway-2 drained']));
   expect(new Set(drained.slice(2))).toEqual(
     new Set(['session-service-1 drained', 'health-aggregator-1 drained']),
   );
-  expect(started.said.filter((line) => line.includes('restarts'))).toEqual([]);
+  expect(started.logLines.filter((line) => line.includes('restarts'))).toEqual([]);
 });
 
 test('[LA33] a child that does not end in time is killed and named', async () => {
   using directory = temporaryDirectory();
-  const env = { STUBBORN: 'ws-gateway-2', DRAIN_TIMEOUT_MS: '100' };
+  const env = { IGNORES_SIGTERM: 'ws-gateway-2', DRAIN_TIMEOUT_MS: '100' };
   await using started = await fakeFleet(directory.path, { env });
   const { pid } = started.fleet.describe().gateways[1]!;
   await started.fleet.stop();
   expect(isRunning(pid)).toBe(false);
-  expect(started.said).toContainEqual(
+  expect(started.logLines).toContainEqual(
     expect.stringMatching(/^ws-gateway-2 did not end within .* and was killed$/),
   );
 });
 
 test('[LA15] three signals of one Ctrl-C count as one request: the fleet drains, and the exit code is 0', async () => {
   using directory = temporaryDirectory();
-  const diary = join(directory.path, 'diary');
-  const { launcher, out, ended } = await launcherProcess(directory.path, { ...sharedStores(), DIARY: diary });
+  const requestLog = join(directory.path, 'requestLog');
+  const { launcher, out, ended } = await launcherProcess(directory.path, {
+    ...sharedStores(),
+    REQUEST_LOG: requestLog,
+  });
   const children = childrenOf(directory.path);
   launcher.kill('SIGINT');
   launcher.kill('SIGINT');
@@ -101,13 +104,13 @@ test('[LA15] three signals of one Ctrl-C count as one request: the fleet drains,
   expect(await ended).toBe(0);
   expect(out.text).toContain('Stopped.');
   expect(children.filter(({ pid }) => isRunning(pid))).toEqual([]);
-  expect(readFileSync(diary, 'utf8').trim().split('\n')).toHaveLength(4);
+  expect(readFileSync(requestLog, 'utf8').trim().split('\n')).toHaveLength(4);
   expect(existsSync(join(directory.path, 'launcher.json'))).toBe(false);
 });
 
 test('[LA34] a second signal kills every child', async () => {
   using directory = temporaryDirectory();
-  const env = { ...sharedStores(), STUBBORN: 'ws-gateway-1', DRAIN_TIMEOUT_MS: '60000' };
+  const env = { ...sharedStores(), IGNORES_SIGTERM: 'ws-gateway-1', DRAIN_TIMEOUT_MS: '60000' };
   const { launcher, ended } = await launcherProcess(directory.path, env);
   const children = childrenOf(directory.path);
   const startedAt = performance.now();
@@ -135,7 +138,7 @@ test('[LA16] the next start stops the children of a killed launcher, and no othe
   expect(left.filter(({ pid }) => isRunning(pid))).toEqual([]);
   expect(other.isRunning()).toBe(true);
   await other.stop({ signal: 'SIGKILL', deadlineMs: 1_000 });
-  expect(started.said[0]).toMatch(/^stopped the processes of a killed launcher: .*postgres \(pid \d+\)/);
-  // The same cluster: its password is unchanged.
+  expect(started.logLines[0]).toMatch(/^stopped the processes of a killed launcher: .*postgres \(pid \d+\)/);
+  // The same database cluster: its password has not changed.
   expect(new URL(started.fleet.describe().databaseUrl).password).toBe(new URL(databaseUrl).password);
 });

@@ -5,19 +5,19 @@ import { openFaultyPostgres, openFaultyRedis } from './failure-modes/modes.ts';
 import { compare, observeAll } from './failure-modes/surfaces.ts';
 import { startTrio } from './failure-modes/trio.ts';
 
-// One of each store; `tests/chaos` makes all of them.
+// One failure mode per store; `tests/chaos` covers all modes.
 const OF_REDIS = ['wrong password'];
 const OF_POSTGRES = ['down'];
-/** Each fault is waited for, and its end; on a busy machine that takes longer than other tests. */
+/** The test waits for each fault and for the recovery; longer than other tests on a busy machine. */
 const TIMEOUT_MS = 90_000;
 const stores = useTestStores({ migrate });
 
 test.concurrent(
-  '[FM1] Redis that refuses the password is shown by every surface as the document says',
+  '[FM1] when Redis rejects the password, every surface shows it as documented',
   async () => {
     await using redis = await openFaultyRedis();
-    const places = { redisUrl: redis.url, redisPrefix: 'fm:', databaseUrl: stores.databaseUrl };
-    await using trio = await startTrio(places);
+    const addresses = { redisUrl: redis.url, redisPrefix: 'fm:', databaseUrl: stores.databaseUrl };
+    await using trio = await startTrio(addresses);
     compare(
       'redis',
       await observeAll(
@@ -31,7 +31,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  '[FM1] Postgres that is down is shown by every surface as the document says',
+  '[FM1] when Postgres is down, every surface shows it as documented',
   async () => {
     await using postgres = await openFaultyPostgres();
     const { redisUrl, redisPrefix } = stores;

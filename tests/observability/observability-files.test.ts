@@ -27,7 +27,7 @@ interface Route {
 
 const ALERTMANAGER = 'alertmanager/alertmanager.yml';
 
-test('[OBS6] the example of Alertmanager sends every alert somewhere, and inhibits alerts that there are', () => {
+test('[OBS6] every route of the Alertmanager example has a receiver, and inhibited alerts exist', () => {
   const { route, receivers, inhibit_rules } = read<AlertmanagerConfig>(ALERTMANAGER);
   const known = receivers.map(({ name }) => name);
   for (const { receiver } of [route, ...(route.routes ?? [])]) expect(known).toContain(receiver);
@@ -39,7 +39,7 @@ test('[OBS6] the example of Alertmanager sends every alert somewhere, and inhibi
   expect(named.filter((name) => !alertNames().includes(name))).toEqual([]);
 });
 
-test('[OBS6] amtool accepts the example of Alertmanager', async ({ skip }) => {
+test('[OBS6] the Alertmanager example passes amtool check-config', async ({ skip }) => {
   const amtool = findProgram(['amtool'], process.env['PATH'] ?? '');
   if (amtool === undefined) {
     process.stdout.write(
@@ -51,7 +51,7 @@ test('[OBS6] amtool accepts the example of Alertmanager', async ({ skip }) => {
   expect(stdout).toContain('SUCCESS');
 });
 
-test('[OBS6] Grafana is told where Prometheus and the dashboards are', () => {
+test('[OBS14] the provisioning of Grafana has the data source and the directory of the dashboards', () => {
   const { datasources } = read<{ datasources: { type: string; url: string }[] }>(
     'grafana/provisioning/datasources/prometheus.yml',
   );

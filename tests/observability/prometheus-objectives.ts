@@ -1,10 +1,10 @@
 import { OBJECTIVES } from '@muster/observability/objectives';
 import type { Series } from './prometheus-rules.ts';
 
-/** Minutes with so many good and bad events in each. */
+/** A period in minutes, with good and bad events per minute. */
 type Stretch = readonly [minutes: number, good: number, bad: number];
 
-/** What happens to every objective, and the alerts that it must lead to. */
+/** A time series for every objective, and the alerts that must fire. */
 export interface ObjectiveCase {
   readonly name: string;
   /** Minutes between two samples. */
@@ -14,7 +14,7 @@ export interface ObjectiveCase {
   readonly fires: readonly string[];
 }
 
-/** A counter that grows by so much a minute, in the notation of promtool. */
+/** A counter in the notation of promtool. */
 const counting = (
   stretches: readonly (readonly [minutes: number, perMinute: number])[],
   step: number,
@@ -30,7 +30,7 @@ const counting = (
     .join(' ');
 };
 
-/** The series of good and of bad events of each objective; histograms count all, and in a bucket those that were quick. */
+/** Series of good and bad events of each objective; for histograms all events and those within the bucket. */
 const SERIES: Readonly<Record<string, { good: string; bad: string } | { all: string; good: string }>> = {
   'session-availability': {
     good: 'http_server_request_duration_seconds_count{service="session-service",http_route="/v1/session",http_response_status_code="200"}',
@@ -52,7 +52,7 @@ const SERIES: Readonly<Record<string, { good: string; bad: string } | { all: str
     good: 'gateway_recoveries_total{result="complete"}',
     bad: 'gateway_recoveries_total{result="resync"}',
   },
-  journey: {
+  'synthetic-check': {
     good: 'fleet_synthetic_checks_total{result="ok",step="all"}',
     bad: 'fleet_synthetic_checks_total{result="failed",step="receive"}',
   },
@@ -60,7 +60,7 @@ const SERIES: Readonly<Record<string, { good: string; bad: string } | { all: str
 
 const seriesOf = (slo: string, stretches: readonly Stretch[], step: number): Series[] => {
   const names = SERIES[slo];
-  if (names === undefined) throw new Error(`no series for the objective ${slo}`);
+  if (names === undefined) throw new Error(`${slo}: expected an objective with series in SERIES`);
   const good = counting(
     stretches.map(([minutes, perMinute]) => [minutes, perMinute]),
     step,
@@ -90,7 +90,7 @@ const SLOWLY = 'SloBudgetBurnsSlowly';
 const PER_MINUTE = 6_000;
 const BUDGETS = new Map(OBJECTIVES.map(({ name, target }) => [name, 1 - target]));
 
-/** Minutes in which failures are so many times what the budget allows. */
+/** A period with `times` as many failures as the budget allows. */
 const failing =
   (minutes: number, times: number) =>
   (budget: number): Stretch => {
@@ -120,32 +120,32 @@ const of = (
 });
 
 /**
- * What happens to all budgets at once, window by window. A young fleet has no history: its long windows see what its short
- * ones see, so a fast burn is a slow one, too.
+ * Burns of all budgets, by window. In a test without history the long windows have the data of the short windows, so that a
+ * fast burn also raises the alert of a slow burn.
  */
 export const OBJECTIVE_CASES: readonly ObjectiveCase[] = [
-  of('a fast burn, seen by 1h and 5m', { step: 2, at: '62m', fires: [FAST, SLOWLY], is: [failing(70, 16)] }),
-  of('a burst that is over wakes nobody', {
+  of('a fast burn over 1h and 5m', { step: 2, at: '62m', fires: [FAST, SLOWLY], is: [failing(70, 16)] }),
+  of('a burst that has ended raises no page', {
     step: 2,
     at: '96m',
     fires: [SLOWLY],
     is: [failing(30, 0), failing(30, 20), failing(40, 0)],
   }),
-  of('all of it fails, which is one an hour', {
+  of('all events fail, at one event per hour', {
     step: 2,
     at: '120m',
     fires: [],
     is: [exactly(60, 0, 0), exactly(70, 0, 1 / 60)],
   }),
-  of('little happens, and much of it fails', {
+  of('low traffic with many failures', {
     step: 5,
     at: '355m',
     fires: ['SloFewButFailing'],
     is: [exactly(400, 0.15, 0.1)],
   }),
-  of('nothing is measured', { step: 2, at: '20m', fires: ['SloUnmeasured'], is: [] }),
-  of('a burn seen by 6h and 30m', { step: 2, at: '370m', fires: [FAST, SLOWLY], is: [failing(390, 8)] }),
-  of('a burn seen by 1d and 2h', { step: 10, at: '1470m', fires: [SLOWLY], is: [failing(1_500, 4)] }),
-  of('a slow burn, seen by 3d and 6h', { step: 30, at: '4410m', fires: [SLOWLY], is: [failing(4_500, 1.5)] }),
-  of('within the budget for days', { step: 30, at: '4410m', fires: [], is: [failing(4_500, 0.8)] }),
+  of('no data', { step: 2, at: '20m', fires: ['SloUnmeasured'], is: [] }),
+  of('a burn over 6h and 30m', { step: 2, at: '370m', fires: [FAST, SLOWLY], is: [failing(390, 8)] }),
+  of('a burn over 1d and 2h', { step: 10, at: '1470m', fires: [SLOWLY], is: [failing(1_500, 4)] }),
+  of('a slow burn over 3d and 6h', { step: 30, at: '4410m', fires: [SLOWLY], is: [failing(4_500, 1.5)] }),
+  of('failures within the budget for days', { step: 30, at: '4410m', fires: [], is: [failing(4_500, 0.8)] }),
 ];

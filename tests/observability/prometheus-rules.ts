@@ -4,7 +4,7 @@ export interface Series {
   readonly values: string;
 }
 
-/** What makes an alert fire, and what looks similar and must not. */
+/** Series for which an alert fires, and similar series for which it does not. */
 export interface RuleCase {
   readonly alert: string;
   readonly at: string;
@@ -19,7 +19,7 @@ const handshakes = (result: string, count: string) =>
 const expected = (count: string) => of('fleet_instances_expected{service="ws-gateway"}', count);
 const heapLimit = of('service_heap_limit_bytes{instance="g"}', '1000x30');
 
-/** One case for each alert of rules.yml. Series are sampled once a minute, where nothing else is said. */
+/** One case per alert of rules.yml. Series are sampled every minute unless `interval` is given. */
 export const RULE_CASES: readonly RuleCase[] = [
   { alert: 'Watchdog', at: '1m', firing: [], silent: [] },
   {
@@ -82,7 +82,7 @@ export const RULE_CASES: readonly RuleCase[] = [
     ],
   },
   {
-    alert: 'JourneyFailing',
+    alert: 'SyntheticCheckFailing',
     at: '10m',
     firing: [
       of('fleet_synthetic_checks_total{result="failed",step="receive"}', '0+6x20'),
@@ -100,7 +100,7 @@ export const RULE_CASES: readonly RuleCase[] = [
     silent: [of('service_build_info{version="1"}', '1x180')],
   },
   {
-    alert: 'BusDeaf',
+    alert: 'BusProbeFailing',
     at: '5m',
     firing: [of('gateway_bus_canary_last_success_timestamp_seconds', '60x10')],
     silent: [of('gateway_bus_canary_last_success_timestamp_seconds', '0+60x10')],
@@ -192,7 +192,7 @@ export const RULE_CASES: readonly RuleCase[] = [
     ],
   },
   {
-    alert: 'AdmissionRejecting',
+    alert: 'HandshakesRejected',
     at: '20m',
     firing: [handshakes('accepted', '0+900x30'), handshakes('rejected_overload', '0+60x30')],
     silent: [handshakes('accepted', '0+900x30'), handshakes('rejected_overload', '0+3x30')],
@@ -201,7 +201,7 @@ export const RULE_CASES: readonly RuleCase[] = [
     alert: 'ReconnectStorm',
     at: '80m',
     firing: [handshakes('accepted', '0+60x300 18060+6000x40')],
-    // The same many an hour ago: that is what the fleet is used to.
+    // The same rate as an hour ago.
     silent: [handshakes('accepted', '0+6000x340')],
     interval: '15s',
   },
@@ -231,7 +231,7 @@ export const RULE_CASES: readonly RuleCase[] = [
     alert: 'SessionSweeperStale',
     at: '3h',
     firing: [of('session_sweeper_last_success_timestamp_seconds{instance="a"}', '60x200')],
-    // One of them sweeps for all.
+    // One sweeper suffices for all replicas.
     silent: [
       of('session_sweeper_last_success_timestamp_seconds{instance="a"}', '60x200'),
       of('session_sweeper_last_success_timestamp_seconds{instance="b"}', '0+60x200'),

@@ -14,7 +14,7 @@ import { findPrometheusProgram } from './prometheus-program.ts';
 const stores = useTestStores();
 const DIRECTORY = fileURLToPath(new URL('../../deploy/prometheus', import.meta.url));
 
-/** Our own configuration and rules, faster, and with the address of the aggregator under test. */
+/** Prometheus with the committed configuration and rules, shorter intervals, and the aggregator under test. */
 const startPrometheus = async (path: string, sdUrl: string) => {
   const directory = mkdtempSync(join(tmpdir(), 'muster-prometheus-'));
   const [port = 0] = await freePorts(1);
@@ -52,7 +52,7 @@ const startPrometheus = async (path: string, sdUrl: string) => {
   };
 };
 
-test('[MT4] [MT6] [MT7] a real Prometheus finds all instances, reads up = 0 after a kill, and forgets an instance that left', async ({
+test('[MT4] [MT6] [MT7] Prometheus discovers all instances, reports up = 0 after a kill, and drops an instance that left', async ({
   skip,
 }) => {
   const program = await findPrometheusProgram('prometheus');
@@ -64,12 +64,12 @@ test('[MT4] [MT6] [MT7] a real Prometheus finds all instances, reads up = 0 afte
   const up = () => prometheus.query('up');
   await until(up, {
     what: 'all targets',
-    ok: (seen) => Object.keys(seen).length === 3 && Object.values(seen).every((value) => value === '1'),
+    ok: (values) => Object.keys(values).length === 3 && Object.values(values).every((value) => value === '1'),
     timeoutMs: 60_000,
     intervalMs: 250,
   });
   expect(Object.keys(await up()).toSorted()).toEqual(['aggregator-test', 'tiny-killed', 'tiny-leaving']);
-  // The label `service` is what the metric says, not the service of the aggregator that told it.
+  // honor_labels: the label `service` is that of the metric, not that of the scraped aggregator.
   const services = await prometheus.query('count by (instance) (fleet_instances{service="tiny"})');
   expect(services).toHaveProperty('aggregator-test');
 
@@ -86,10 +86,10 @@ test('[MT4] [MT6] [MT7] a real Prometheus finds all instances, reads up = 0 afte
     intervalMs: 250,
   });
   expect((await up())['tiny-killed']).toBe('0');
-  // With a second of patience it fires for both; for the one that is no longer listed it ends.
+  // With `for: 1s` the alert fires for both instances; it resolves for the instance that is no longer listed.
   await until(() => prometheus.query('ALERTS{alertname="FleetTargetDown",alertstate="firing"}'), {
     what: 'the alert',
-    ok: (seen) => Object.keys(seen).join() === 'tiny-killed',
+    ok: (values) => Object.keys(values).join() === 'tiny-killed',
     timeoutMs: 60_000,
     intervalMs: 250,
   });

@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Runs promtool; rejects with what it said. */
+/** Runs promtool; rejects with its output. */
 const check = async (...args: string[]): Promise<string> => {
   const { stdout } = await run(promtool ?? 'promtool', args).catch(
     (error: { stdout?: string; stderr?: string }) => {
@@ -39,7 +39,7 @@ test('[MT1] the configuration and the rules are valid', async ({ skip }) => {
   expect(await check('check', 'config', file('prometheus.yml'))).toContain('SUCCESS');
 });
 
-test('[OBS2] Prometheus reads every expression of every panel', async ({ skip }) => {
+test('[OBS7] promtool parses the expressions of all rules, annotations and panels', async ({ skip }) => {
   if (promtool === undefined) skip();
   const path = join(directory, 'panels.json');
   const rules = expressions().map(({ expr }, index) => ({
@@ -59,7 +59,7 @@ test('[MT2] [MT5] every alert has a case that makes it fire, a case that keeps i
   expect(chapters.toSorted()).toEqual(alertNames().toSorted());
 });
 
-test('[MT2] the alerts fire and stay silent as their cases say', async ({ skip }) => {
+test('[MT2] each alert fires in its firing case and does not fire in its silent case', async ({ skip }) => {
   if (promtool === undefined) skip();
   const tests = RULE_CASES.flatMap(({ alert, at, interval = '1m', firing, silent }) => {
     const given = (name: string, input_series: readonly Series[], value: number) => ({
@@ -78,14 +78,14 @@ test('[MT2] the alerts fire and stay silent as their cases say', async ({ skip }
 const STEPS = [...new Set(OBJECTIVE_CASES.map(({ step }) => step))];
 
 test.each(STEPS)(
-  '[OBS4] budgets burn, and alerts say so, in steps of %i minutes',
+  '[OBS4] [OBS11] [OBS15] alerts of the objectives fire as their cases require, in steps of %i minutes',
   async (step) => {
     if (promtool === undefined) return;
-    const tests = OBJECTIVE_CASES.filter((one) => one.step === step).map(({ name, at, series, fires }) => ({
+    const tests = OBJECTIVE_CASES.filter((each) => each.step === step).map(({ name, at, series, fires }) => ({
       name,
       interval: `${step}m`,
       input_series: series,
-      // What is sampled more rarely than every two minutes is not measured, as far as the shortest window can tell.
+      // With samples more than two minutes apart the shortest window has no data, so SloUnmeasured would fire.
       promql_expr_test: OBJECTIVE_ALERTS.filter((alert) => alert !== 'SloUnmeasured' || step <= 2).map(
         (alert) => firingAt(at, `alertname="${alert}"`, fires.includes(alert) ? OBJECTIVES.length : 0),
       ),
@@ -95,7 +95,7 @@ test.each(STEPS)(
   120_000,
 );
 
-/** Whether alerts fire at a moment. */
+/** Test of promtool for the number of firing alerts at a time. */
 const firingAt = (at: string, matchers: string, value: number) => ({
   eval_time: at,
   expr: `count(ALERTS{${matchers},alertstate="firing"}) or vector(0)`,
@@ -108,7 +108,7 @@ const runCases = async (
   tests: readonly object[],
   rule_files: readonly string[],
 ): Promise<void> => {
-  // Prometheus evaluates groups side by side, and promtool in any order: alerts would see what was recorded a step ago.
+  // promtool evaluates groups in any order: without this, alerts would read the recordings of the previous step.
   const group_eval_order = rule_files.some((path) => path.includes('slo'))
     ? SLO_GROUPS.map((group) => group.name)
     : [];

@@ -1,4 +1,4 @@
-/** Sum of all series of a metric at an ops port, or the value of the one that is given with its labels. */
+/** Sum of all series of a metric at an ops port, or the value of one series when `name` has labels. */
 export const readMetric = async (opsUrl: string, name: string): Promise<number> => {
   const text = await (await fetch(`${opsUrl}/metrics`)).text();
   return text

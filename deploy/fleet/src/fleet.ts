@@ -209,7 +209,7 @@ const assertPortsFree = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<void
   const stores = { postgres: configured.databaseUrl === undefined, redis: configured.redisUrl === undefined };
   const seen = await portsInUse(wantedPorts(plan, stores));
   if (seen.length === 0) return;
-  // A probe of another process, as this one, holds the port for a moment only.
+  // Port probes of other processes, such as this check, hold a port for a moment only.
   await sleep(PORT_RECHECK_MS);
   const taken = await portsInUse(seen);
   if (taken.length === 0) return;

@@ -12,8 +12,8 @@ const secrets = {
 const urls = { databaseUrl: 'postgres://x', redisUrl: 'redis://x' };
 
 const named = (plan: Plan, name: string): PlannedInstance => {
-  const found = plan.instances.find((one) => one.name === name);
-  if (found === undefined) throw new Error(`no ${name}`);
+  const found = plan.instances.find((instance) => instance.name === name);
+  if (found === undefined) throw new Error(`${name}: expected an instance of the plan`);
   return found;
 };
 
@@ -67,8 +67,10 @@ test('[LA2] variables of the caller take precedence, except names and addresses'
 test('[LA24] only session services receive DATABASE_URL', async () => {
   const plan = await planFleet(size);
   const env = { DATABASE_URL: 'postgres://theirs' };
-  const told = plan.instances.map((one) => serviceEnvironment(one, { env, plan, secrets, ...urls }));
-  expect(told.map((one) => one['DATABASE_URL'])).toEqual([
+  const environments = plan.instances.map((instance) =>
+    serviceEnvironment(instance, { env, plan, secrets, ...urls }),
+  );
+  expect(environments.map((env) => env['DATABASE_URL'])).toEqual([
     'postgres://x',
     'postgres://x',
     undefined,

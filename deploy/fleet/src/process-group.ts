@@ -2,7 +2,7 @@ import type { DirectoryLock } from '@muster/local/directory-lock';
 import type { ServerSpec } from '@muster/local/server-process';
 import { type SupervisedProcess, supervise } from './supervisor.ts';
 
-/** Soft stop of HAProxy: open connections are served, new ones rejected. */
+/** Soft stop of HAProxy: open connections are served, new connections rejected. */
 const PROXY_SOFT_STOP = 'SIGUSR1';
 
 /** The processes of a fleet, in tiers that stop one after the other. */

@@ -145,9 +145,9 @@ const verifyReachable = async (
 const addressesOf = (url: string): { host: string; port: number }[] => {
   const [, head = '', hosts = '', tail = ''] = /^([^/]+:\/\/(?:[^@/]*@)?)([^/]*)(.*)$/.exec(url) ?? [];
   const urls = hosts.split(',').map((host) => head + host + tail);
-  if (!urls.every((one) => URL.canParse(one))) return [];
-  return urls.map((one) => {
-    const { hostname, port, protocol } = new URL(one);
+  if (!urls.every((each) => URL.canParse(each))) return [];
+  return urls.map((each) => {
+    const { hostname, port, protocol } = new URL(each);
     return {
       host: hostname.replace(/^\[|\]$/g, '') || '127.0.0.1',
       port: Number(port) || (DEFAULT_PORTS[protocol] ?? POSTGRES_PORT),

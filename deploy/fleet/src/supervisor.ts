@@ -56,7 +56,7 @@ export const createBackOff = (now: () => number) => {
 };
 
 /** Keeps a server running: logs an unexpected exit with its last lines, and restarts it with back-off. */
-export const supervise = ({ spec, log, lock: claim, onChange }: SupervisorDeps): SupervisedProcess => {
+export const supervise = ({ spec, log, lock, onChange }: SupervisorDeps): SupervisedProcess => {
   const { name } = spec.child;
   const backOff = createBackOff(() => performance.now());
   let shouldRun = false;
@@ -74,8 +74,8 @@ export const supervise = ({ spec, log, lock: claim, onChange }: SupervisorDeps):
   const launchOnce = async (signal: AbortSignal): Promise<void> => {
     const onSpawn = (spawned: Child) => {
       child = spawned;
-      claim.add({ name, pid: spawned.pid, stopSignal: spec.stopSignal });
-      void spawned.exited.then(() => claim.remove(spawned.pid));
+      lock.add({ name, pid: spawned.pid, stopSignal: spec.stopSignal });
+      void spawned.exited.then(() => lock.remove(spawned.pid));
     };
     const started = await startServer(spec, { signal, onSpawn });
     backOff.up();
@@ -125,7 +125,7 @@ export const supervise = ({ spec, log, lock: claim, onChange }: SupervisorDeps):
   return {
     name,
     pid: () => (child?.isRunning() ? child.pid : undefined),
-    start: start,
+    start,
     kill: (signal) => child?.kill(signal) ?? false,
     halt: stop,
     resume: () => start(),
@@ -134,7 +134,7 @@ export const supervise = ({ spec, log, lock: claim, onChange }: SupervisorDeps):
       abort.abort();
       child?.kill(signal);
     },
-    stop: stop,
+    stop,
     lastLines: () => child?.lastLines() ?? [],
   };
 };

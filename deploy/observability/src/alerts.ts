@@ -1,8 +1,8 @@
 import { alert, type RuleGroup } from './prometheus-rules.ts';
 
 /**
- * Alerts beside those of the objectives. A page is urgent, a ticket is not. Several aggregators export the same values: expressions
- * apply `max by` first.
+ * Alerts that do not belong to an objective. Severities: `page` is urgent, `ticket` is not. All aggregators export the same values of
+ * the fleet, so expressions apply `max by` first.
  */
 export const ALERT_GROUPS: readonly RuleGroup[] = [
   {
@@ -52,7 +52,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
         wait: '15s',
         summary: 'No aggregator has fresh evidence.',
       }),
-      alert('JourneyFailing', 'page', {
+      alert('SyntheticCheckFailing', 'page', {
         expr: 'sum(increase(fleet_synthetic_checks_total{result="failed"}[2m])) >= 3 and sum(increase(fleet_synthetic_checks_total{result="ok"}[1m])) == 0',
         summary: 'The synthetic check fails: a message published on one gateway is not received on another.',
       }),
@@ -71,7 +71,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
   {
     name: 'gateway',
     rules: [
-      alert('BusDeaf', 'page', {
+      alert('BusProbeFailing', 'page', {
         expr: 'time() - gateway_bus_canary_last_success_timestamp_seconds > 15',
         wait: '15s',
         summary: '{{ $labels.instance }} does not receive its own probe messages from Redis.',
@@ -95,7 +95,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
         wait: '10m',
         summary: '{{ $labels.instance }} disconnects slow consumers.',
       }),
-      alert('AdmissionRejecting', 'ticket', {
+      alert('HandshakesRejected', 'ticket', {
         expr: 'sum(rate(gateway_handshakes_total{result="rejected_overload"}[5m])) / sum(rate(gateway_handshakes_total[5m])) > 0.01',
         wait: '5m',
         summary: 'Gateways reject {{ $value | humanizePercentage }} of the handshakes because of overload.',

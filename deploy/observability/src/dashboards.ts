@@ -2,15 +2,15 @@ import { CHAPTERS, type Chapter } from '@muster/telemetry/metric-catalogue';
 import { OBJECTIVES } from './objectives.ts';
 import { graph, type PanelSpec, panelOf, processPanels, stat } from './panels.ts';
 
-/** Panels under one heading. */
+/** A row of panels. */
 export interface Row {
   readonly title: string;
   readonly panels: readonly PanelSpec[];
 }
 
-/** A dashboard before it is laid out. */
+/** A dashboard without the layout of its panels. */
 export interface Board {
-  /** Part of its file name and of its address. */
+  /** File name without extension, and part of the `uid`. */
   readonly name: string;
   readonly title: string;
   readonly description: string;
@@ -22,15 +22,15 @@ const BUDGET = [
   { color: 'orange', value: 0 },
   { color: 'green', value: 0.25 },
 ] as const;
-const NONE_IS_GOOD = [
+const ZERO_IS_GOOD = [
   { color: 'green', value: null },
   { color: 'red', value: 1 },
 ] as const;
 
-/** The rows of a board that the catalogue describes, in the order of the catalogue. */
-const catalogued = (board: Chapter['board']): Row[] => {
+/** Rows of a dashboard from the catalogue, in its order. */
+const catalogueRows = (board: Chapter['board']): Row[] => {
   const rows = new Map<string, PanelSpec[]>();
-  for (const chapter of CHAPTERS.filter((one) => one.board === board)) {
+  for (const chapter of CHAPTERS.filter((each) => each.board === board)) {
     for (const [name, metric] of Object.entries(chapter.metrics)) {
       const { row } = metric.panel;
       rows.set(row, [...(rows.get(row) ?? []), panelOf(name, metric)]);
@@ -40,7 +40,7 @@ const catalogued = (board: Chapter['board']): Row[] => {
 };
 
 const budgetLeft = (name: string, width: number): PanelSpec =>
-  stat(`Budget left: ${name}`, {
+  stat(`Remaining budget: ${name}`, {
     expr: `slo:budget_left:ratio{slo="${name}"}`,
     unit: 'percentunit',
     width,
@@ -53,24 +53,24 @@ const connections = (kind: string): string =>
 const overview: Row = {
   title: 'Overview',
   panels: [
-    stat('Services that are not operational', {
+    stat('Services not operational', {
       expr: 'count(max by (service) (fleet_service_status{status="operational"}) == 0) or vector(0)',
       unit: 'short',
-      steps: NONE_IS_GOOD,
+      steps: ZERO_IS_GOOD,
     }),
-    stat('Alerts', {
+    stat('Firing alerts', {
       expr: 'count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)',
       unit: 'short',
-      steps: NONE_IS_GOOD,
+      steps: ZERO_IS_GOOD,
     }),
     stat('Connections', { expr: connections('used'), unit: 'short' }),
-    stat('Room for connections', {
+    stat('Free connection capacity', {
       expr: `1 - ${connections('used')} / ${connections('limit')}`,
       unit: 'percentunit',
       steps: BUDGET,
     }),
     stat('Sessions', { expr: 'max(session_active)', unit: 'short' }),
-    stat('A publication arrives within (p99)', {
+    stat('Delivery time of a publication, p99', {
       expr: 'histogram_quantile(0.99, sum by (le) (rate(fleet_synthetic_check_duration_seconds_bucket{step="receive"}[10m])))',
       unit: 's',
     }),
@@ -85,7 +85,7 @@ const objectiveRow: Row = {
 const slo: Board = {
   name: 'slo',
   title: 'Muster: objectives',
-  description: 'What the fleet promises over 30 days, and how fast the budgets for errors burn.',
+  description: 'Service level objectives over 30 days, error budgets and burn rates.',
   rows: [
     objectiveRow,
     {
@@ -114,12 +114,14 @@ const slo: Board = {
           width: 12,
         },
         {
-          ...graph('Events per second', 'cps', [{ expr: `slo:events:rate5m{slo="${name}"}`, legend: 'all' }]),
+          ...graph('Events per second', 'cps', [
+            { expr: `slo:events:rate5m{slo="${name}"}`, legend: 'total' },
+          ]),
           width: 6,
         },
         {
-          ...graph('Budget left', 'percentunit', [
-            { expr: `slo:budget_left:ratio{slo="${name}"}`, legend: 'left' },
+          ...graph('Remaining budget', 'percentunit', [
+            { expr: `slo:budget_left:ratio{slo="${name}"}`, legend: 'remaining' },
           ]),
           width: 6,
         },
@@ -133,31 +135,31 @@ export const BOARDS: readonly Board[] = [
   {
     name: 'fleet',
     title: 'Muster: fleet',
-    description: 'Where one looks first: what is up, how full it is, what changed.',
+    description: 'Overview: status, capacity and recent changes of the fleet.',
     rows: [
       overview,
       objectiveRow,
-      ...catalogued('fleet'),
+      ...catalogueRows('fleet'),
       { title: 'Processes', panels: processPanels('.+') },
     ],
   },
   {
     name: 'gateway',
     title: 'Muster: gateways',
-    description: 'Connections, traffic, continuity and trouble of the gateways.',
-    rows: [...catalogued('gateway'), { title: 'Processes', panels: processPanels('ws-gateway') }],
+    description: 'Connections, traffic, recovery and errors of the gateways.',
+    rows: [...catalogueRows('gateway'), { title: 'Processes', panels: processPanels('ws-gateway') }],
   },
   {
     name: 'sessions',
     title: 'Muster: sessions',
-    description: 'Checks and lives of sessions, and whoever follows them.',
-    rows: [...catalogued('sessions'), { title: 'Processes', panels: processPanels('session-service') }],
+    description: 'Session checks, session lifetimes, and the subscribers of session events.',
+    rows: [...catalogueRows('sessions'), { title: 'Processes', panels: processPanels('session-service') }],
   },
   {
     name: 'stores',
     title: 'Muster: stores',
-    description: 'Postgres and Redis as the fleet sees them.',
-    rows: catalogued('stores'),
+    description: 'Postgres and Redis, measured by the fleet.',
+    rows: catalogueRows('stores'),
   },
   slo,
 ];

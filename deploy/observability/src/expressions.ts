@@ -3,7 +3,7 @@ import { BOARDS } from './dashboards.ts';
 import { ANNOTATIONS } from './grafana.ts';
 import { SLO_GROUPS } from './slo-rules.ts';
 
-/** An expression, and where it stands. */
+/** A PromQL expression, and the rule or panel that contains it. */
 export interface Expression {
   readonly where: string;
   readonly expr: string;
@@ -11,7 +11,7 @@ export interface Expression {
 
 const rules = [...ALERT_GROUPS, ...SLO_GROUPS].flatMap((group) => group.rules);
 
-/** Every expression of every rule and every panel. */
+/** Expressions of all rules, annotations and panels. */
 export const expressions = (): Expression[] => [
   ...rules.map(({ alert, record, expr }) => ({ where: alert ?? record ?? '', expr })),
   ...ANNOTATIONS.map(({ name, expr }) => ({ where: name, expr })),
@@ -24,9 +24,9 @@ export const expressions = (): Expression[] => [
   ),
 ];
 
-/** Series that recording rules make, with their labels. */
+/** Series of the recording rules, with their labels. */
 export const recordedSeries = (): ReadonlyMap<string, readonly string[]> =>
   new Map(rules.flatMap(({ record }) => (record === undefined ? [] : [[record, ['slo']] as const])));
 
-/** Names of all alerts. */
+/** Names of all alerting rules. */
 export const alertNames = (): string[] => rules.flatMap(({ alert }) => alert ?? []);

@@ -30,11 +30,11 @@ const dashboard = (name: string): Dashboard =>
 
 const FILES = [...generatedFiles()];
 
-test.each(FILES)('[OBS1] %s is what npm run generate writes', (path, text) => {
+test.each(FILES)('[OBS1] %s is up to date: equal to the output of npm run generate', (path, text) => {
   expect(readFileSync(resolve(ROOT, path), 'utf8')).toBe(text);
 });
 
-test('[OBS2] no rule and no panel asks for what the catalogue does not have', () => {
+test('[OBS2] rules, annotations and panels use only what the catalogue has', () => {
   const recorded = recordedSeries();
   const problems = expressions().flatMap(({ where, expr }) =>
     problemsOf(expr, recorded).map((problem) => `${where}: ${problem}`),
@@ -42,23 +42,23 @@ test('[OBS2] no rule and no panel asks for what the catalogue does not have', ()
   expect(problems).toEqual([]);
 });
 
-test('[OBS3] dashboards have ids of their own', () => {
+test('[OBS8] dashboards have unique ids', () => {
   const uids = BOARDS.map(({ name }) => dashboard(name).uid);
   expect(new Set(uids).size).toBe(BOARDS.length);
 });
 
 test.each(BOARDS.map(({ name }) => name))(
-  '[OBS3] %s is laid out without overlaps, over a variable',
+  '[OBS3] [OBS9] [OBS10] panels of %s have unique ids, do not overlap, and read the variable datasource',
   (name) => {
     const { panels, templating } = dashboard(name);
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
-    expect(templating.list.filter(({ type }) => type === 'datasource').map((one) => one.name)).toEqual([
-      'datasource',
-    ]);
+    expect(
+      templating.list.filter(({ type }) => type === 'datasource').map((variable) => variable.name),
+    ).toEqual(['datasource']);
     for (const { datasource, targets, type } of panels) {
       if (type === 'row') continue;
-      for (const one of [datasource, ...(targets ?? []).map((target) => target.datasource)])
-        expect(one?.uid).toBe(['$', '{datasource}'].join(''));
+      for (const source of [datasource, ...(targets ?? []).map((target) => target.datasource)])
+        expect(source?.uid).toBe(['$', '{datasource}'].join(''));
       expect(targets?.length).toBeGreaterThan(0);
       expect(new Set(targets?.map(({ refId }) => refId)).size).toBe(targets?.length);
     }

@@ -6,7 +6,7 @@ import { renderRules } from './prometheus-rules.ts';
 import { SLO_GROUPS } from './slo-rules.ts';
 import { renderRunbooks } from './slo-runbooks.ts';
 
-/** Every file that is written from the catalogue and the objectives, by its path in the repository. */
+/** Generated files: path in the repository → text. */
 export const generatedFiles = (): ReadonlyMap<string, string> =>
   new Map([
     ['packages/telemetry/METRICS.md', renderReference()],

@@ -3,10 +3,10 @@ import type { PanelSpec } from './panels.ts';
 
 const SCHEMA_VERSION = 39;
 const COLUMNS = 24;
-// biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana puts its variable there
+// biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana replaces its variable
 const DATASOURCE = { type: 'prometheus', uid: '${datasource}' } as const;
 
-/** A dashboard as Grafana reads it. */
+/** A dashboard in the JSON format of Grafana, schema version 39. */
 export const renderBoard = (board: Board): string =>
   `${JSON.stringify(
     {
@@ -38,10 +38,10 @@ export const renderBoard = (board: Board): string =>
     2,
   )}\n`;
 
-/** What is marked in the time of every dashboard. */
+/** Markers on the time axis of every dashboard. */
 export const ANNOTATIONS = [
   {
-    name: 'Another version',
+    name: 'New version',
     datasource: DATASOURCE,
     enable: true,
     iconColor: 'blue',
@@ -49,12 +49,12 @@ export const ANNOTATIONS = [
     titleFormat: 'Version {{version}}',
   },
   {
-    name: 'Another leader',
+    name: 'New leader',
     datasource: DATASOURCE,
     enable: true,
     iconColor: 'purple',
     expr: 'changes(max(fleet_epoch)[2m:30s]) > 0',
-    titleFormat: 'Another aggregator leads',
+    titleFormat: 'Another aggregator is the leader',
   },
 ];
 
@@ -85,7 +85,7 @@ const VARIABLES = [
   },
 ];
 
-/** Rows below each other; panels beside each other as long as they fit. */
+/** Panels with ids and positions: rows from top to bottom, panels from left to right within 24 columns. */
 const layOut = ({ rows }: Board): object[] => {
   const panels: object[] = [];
   let y = 0;

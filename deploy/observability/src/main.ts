@@ -8,7 +8,7 @@ for (const [path, text] of generatedFiles()) {
   const file = resolve(ROOT, path);
   if (existsSync(file) && readFileSync(file, 'utf8') === text) continue;
   mkdirSync(dirname(file), { recursive: true });
-  // In one step: whoever reads it meanwhile reads all of the old one or all of the new one.
+  // Atomic: a concurrent reader gets either version as a whole.
   const unfinished = `${file}.${process.pid}`;
   writeFileSync(unfinished, text);
   renameSync(unfinished, file);

@@ -2,15 +2,15 @@ import { LOG_EVENTS } from '@muster/telemetry/log-events';
 import { budgetOf, type LabelSets, type Metric, unitOf } from '@muster/telemetry/metric';
 import { CHAPTERS } from '@muster/telemetry/metric-catalogue';
 
-/** The catalogue of metrics as a document. */
+/** Reference of the metrics in Markdown. */
 export const renderReference = (): string => `# Metrics
 
 Written by \`npm run generate\` from the catalogue in \`packages/telemetry/src\`. Do not edit.
 
 Every process answers \`GET /metrics\` on its ops port in the text format of Prometheus. Labels \`instance\`, \`service\` and \`job\`
 come from the scrape. **Series** is the budget of a metric per process; a test enforces it. A metric marked
-*experimental* may change its name or labels in a minor version, the others only in a major one. In addition there are the
-metrics of the process and of Node itself, \`process_*\` and \`nodejs_*\`.
+_experimental_ may change its name or labels in a minor version, the others only in a major one. The runtime adds the
+metrics \`process_*\` and \`nodejs_*\`.
 
 ${CHAPTERS.map(({ title, services, metrics }) => chapter(title, services, Object.entries(metrics))).join('\n')}`;
 
@@ -27,7 +27,7 @@ const chapter = (title: string, services: readonly string[], metrics: readonly [
   ].join('\n');
 
 const row = ([name, metric]: readonly [string, Metric]): string => {
-  const note = metric.stability === 'experimental' ? ' *Experimental.*' : '';
+  const note = metric.stability === 'experimental' ? ' _Experimental._' : '';
   const cells = [
     `\`${name}\``,
     metric.kind,
@@ -48,7 +48,7 @@ const labels = (sets: LabelSets): string =>
     )
     .join('<br>');
 
-/** The log events as a document for operators. */
+/** Reference of the log events in Markdown. */
 export const renderLogEvents = (): string => `# Log events
 
 Written by \`npm run generate\` from \`packages/telemetry/src/log-events.ts\`. Do not edit.

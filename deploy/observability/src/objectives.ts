@@ -3,12 +3,12 @@ export interface Objective {
   /** Value of the label `slo`. */
   readonly name: string;
   readonly title: string;
-  /** The share that must be good. */
+  /** Required share of good events, 0 to 1. */
   readonly target: number;
-  /** Events and bad events per second over `$window`. */
+  /** PromQL: events per second, and bad events per second, over `$window`. */
   readonly events: string;
   readonly bad: string;
-  /** What the runbook says: what it means when it burns, where to look, what to do. */
+  /** Texts of the runbook: the impact of a burn, and where to look. */
   readonly means: string;
   readonly look: string;
 }
@@ -21,7 +21,7 @@ const ours = 'result!~"rejected_auth|rejected_origin|rejected_bad_request|reject
 export const OBJECTIVES: readonly Objective[] = [
   {
     name: 'session-availability',
-    title: 'Requests to the session service are answered',
+    title: 'Requests to the session service succeed',
     target: 0.9995,
     events: `sum(rate(${requests}{${v1}}[$window]))`,
     bad: `sum(rate(${requests}{${v1},http_response_status_code=~"5.."}[$window]))`,
@@ -82,40 +82,40 @@ export const OBJECTIVES: readonly Objective[] = [
       '(failover, eviction, flush) has the same symptom: `redis_client_failovers_total`, and `maxmemory-policy` must be `noeviction`.',
   },
   {
-    name: 'journey',
+    name: 'synthetic-check',
     title: 'A message published on one gateway is received on another',
     target: 0.999,
     events: 'sum(rate(fleet_synthetic_checks_total[$window]))',
     bad: 'sum(rate(fleet_synthetic_checks_total{result="failed"}[$window]))',
     means:
       'The synthetic check creates a session, publishes on one gateway and does not receive the message on another.',
-    look: '`step` of `fleet_synthetic_checks_total` is the failed step; see JourneyFailing.',
+    look: '`step` of `fleet_synthetic_checks_total` is the failed step; see SyntheticCheckFailing.',
   },
 ];
 
-/** Two windows that must both burn, and how many times faster than sustainable. */
+/** Two windows that must both exceed a burn rate, the multiple of the sustainable rate. */
 export interface Burn {
   readonly long: string;
   readonly short: string;
   readonly factor: number;
 }
 
-/** Page: 2 % of the month's budget in an hour, or 5 % in six. */
+/** Pages: 2 % of the monthly budget within an hour, or 5 % within six hours. */
 export const PAGE_BURN_RATES: readonly Burn[] = [
   { long: '1h', short: '5m', factor: 14.4 },
   { long: '6h', short: '30m', factor: 6 },
 ];
-/** Ticket: 10 % in a day, or in three. */
-export const TICKETS: readonly Burn[] = [
+/** Tickets: 10 % of the monthly budget within a day, or within three days. */
+export const TICKET_BURN_RATES: readonly Burn[] = [
   { long: '1d', short: '2h', factor: 3 },
   { long: '3d', short: '6h', factor: 1 },
 ];
 
-/** Least number of events in the long window for a burn rate. */
-export const LEAST_EVENTS = 100;
+/** Events in the long window below which no burn rate is evaluated. */
+export const MIN_EVENTS = 100;
 
 const SECONDS: Readonly<Record<string, number>> = { m: 60, h: 3_600, d: 86_400 };
 
-/** Seconds of a window such as `5m`. */
+/** Length of a window such as `5m`, seconds. */
 export const secondsOf = (window: string): number =>
   Number.parseInt(window, 10) * (SECONDS[window.slice(-1)] ?? 1);

@@ -6,19 +6,19 @@ export interface PanelTarget {
   readonly legend: string;
 }
 
-/** A panel before it has an id and a place. */
+/** A panel without its id and position. */
 export interface PanelSpec {
   readonly title: string;
   readonly description?: string;
   readonly type: 'timeseries' | 'stat' | 'table' | 'state-timeline';
   readonly unit: string;
   readonly targets: readonly PanelTarget[];
-  /** Of 24. */
+  /** Columns, of 24. */
   readonly width: number;
   readonly height: number;
   readonly min?: number;
   readonly max?: number;
-  /** Where values turn from good to warning and to bad; for stats. */
+  /** Thresholds of a stat, ascending; `null` is the lowest. */
   readonly steps?: readonly { readonly color: 'red' | 'orange' | 'green'; readonly value: number | null }[];
 }
 
@@ -28,7 +28,7 @@ const GRAFANA_UNITS = { seconds: 's', bytes: 'bytes', ratio: 'none', time: 's', 
 const WIDTH = 8;
 const HEIGHT = 7;
 
-/** Lines over time. */
+/** A time series panel. */
 export const graph = (title: string, unit: string, targets: readonly PanelTarget[]): PanelSpec => ({
   title,
   type: 'timeseries',
@@ -39,7 +39,7 @@ export const graph = (title: string, unit: string, targets: readonly PanelTarget
   min: 0,
 });
 
-/** One number, large. */
+/** A single-value panel. */
 export const stat = (
   title: string,
   {
@@ -58,7 +58,7 @@ export const stat = (
   ...(steps === undefined ? {} : { steps }),
 });
 
-/** The panel of a metric, as its entry in the catalogue says. */
+/** The panel of a metric of the catalogue. */
 export const panelOf = (name: string, metric: Metric): PanelSpec => ({
   ...graph(titleOf(metric), panelUnit(name, metric), targetsOf(name, metric)),
   description: `${name}: ${metric.help}`,
@@ -76,7 +76,7 @@ const targetsOf = (name: string, metric: Metric): PanelTarget[] => {
   const by = metric.panel.by ?? [];
   const legend = by.map((label) => `{{${label}}}`).join(' ');
   const grouping = by.length === 0 ? '' : ` by (${by.join(', ')})`;
-  switch (drawnAs(metric)) {
+  switch (displayOf(metric)) {
     case 'rate':
       return [
         { expr: `sum${grouping} (rate(${name}${SELECTED}[${WINDOW}]))`, legend: legend || 'per second' },
@@ -89,30 +89,38 @@ const targetsOf = (name: string, metric: Metric): PanelTarget[] => {
     case 'age':
       return [{ expr: `time() - max${grouping} (${name}${SELECTED})`, legend: legend || 'age' }];
     case 'sum':
-      return [{ expr: `sum${grouping} (${name}${SELECTED})`, legend: legend || 'all' }];
+      return [{ expr: `sum${grouping} (${name}${SELECTED})`, legend: legend || 'total' }];
     default:
-      return [{ expr: `max${grouping} (${name}${SELECTED})`, legend: legend || 'largest' }];
+      return [{ expr: `max${grouping} (${name}${SELECTED})`, legend: legend || 'max' }];
   }
 };
 
-const drawnAs = ({ kind, panel }: Metric) =>
+const displayOf = ({ kind, panel }: Metric) =>
   panel.as ?? ({ counter: 'rate', gauge: 'max', histogram: 'quantiles' } as const)[kind];
 
-/** What Node and the system say of the processes of a service. */
+/** Panels of the runtime metrics of a service; `service` is a regular expression. */
 export const processPanels = (service: string): PanelSpec[] => {
-  const of = `{service=~"${service}",instance=~"$instance"}`;
-  const one = (title: string, unit: string, expr: string) =>
+  const selector = `{service=~"${service}",instance=~"$instance"}`;
+  const perInstance = (title: string, unit: string, expr: string) =>
     graph(title, unit, [{ expr, legend: '{{instance}}' }]);
   return [
-    one('Delay of the event loop, p99', 's', `max by (instance) (nodejs_eventloop_lag_p99_seconds${of})`),
-    one('Processor', 'percentunit', `sum by (instance) (rate(process_cpu_seconds_total${of}[${WINDOW}]))`),
-    one('Memory', 'bytes', `max by (instance) (process_resident_memory_bytes${of})`),
-    one('Heap in use', 'bytes', `max by (instance) (nodejs_heap_size_used_bytes${of})`),
-    one(
+    perInstance(
+      'Event loop lag, p99',
+      's',
+      `max by (instance) (nodejs_eventloop_lag_p99_seconds${selector})`,
+    ),
+    perInstance(
+      'CPU',
+      'percentunit',
+      `sum by (instance) (rate(process_cpu_seconds_total${selector}[${WINDOW}]))`,
+    ),
+    perInstance('Resident memory', 'bytes', `max by (instance) (process_resident_memory_bytes${selector})`),
+    perInstance('Heap used', 'bytes', `max by (instance) (nodejs_heap_size_used_bytes${selector})`),
+    perInstance(
       'Garbage collection',
       'percentunit',
-      `sum by (instance) (rate(nodejs_gc_duration_seconds_sum${of}[${WINDOW}]))`,
+      `sum by (instance) (rate(nodejs_gc_duration_seconds_sum${selector}[${WINDOW}]))`,
     ),
-    one('Open files', 'short', `max by (instance) (process_open_fds${of})`),
+    perInstance('Open files', 'short', `max by (instance) (process_open_fds${selector})`),
   ];
 };

@@ -1,4 +1,4 @@
-/** A rule of Prometheus: a recorded series or an alert. */
+/** A recording or alerting rule of Prometheus. */
 export interface Rule {
   readonly record?: string;
   readonly alert?: string;
@@ -8,7 +8,7 @@ export interface Rule {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** Rules that are evaluated together. */
+/** Rules that Prometheus evaluates in sequence, each `interval`. */
 export interface RuleGroup {
   readonly name: string;
   readonly interval?: string;
@@ -17,7 +17,7 @@ export interface RuleGroup {
 
 const RUNBOOKS = 'deploy/prometheus/runbooks.md';
 
-/** An alert; its runbook is the section of its name. */
+/** An alerting rule. `wait` is its `for`; its runbook is the section of its name. */
 export const alert = (
   name: string,
   severity: 'page' | 'ticket' | 'none',
@@ -35,7 +35,7 @@ export const alert = (
   annotations: { summary, runbook: `${runbooks}#${name.toLowerCase()}` },
 });
 
-/** Rules as the file that Prometheus loads. */
+/** A rule file in the YAML format of Prometheus. */
 export const renderRules = (groups: readonly RuleGroup[]): string =>
   [
     '# Written by `npm run generate` from deploy/observability. Do not edit.',

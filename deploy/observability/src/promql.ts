@@ -4,12 +4,12 @@ import { RUNTIME } from '@muster/telemetry/process-metrics';
 
 /** Labels that the scrape adds to every series. */
 const TARGET_LABELS = ['instance', 'job', 'service'];
-/** What Prometheus itself exposes or keeps. */
+/** Series that Prometheus itself writes, with their labels. */
 const OWN_SERIES: Readonly<Record<string, readonly string[]>> = {
   up: [],
   ALERTS: ['alertname', 'alertstate', 'severity', 'slo'],
 };
-const WORDS_OF_PROMQL = new Set(
+const KEYWORDS = new Set(
   'by without on ignoring group_left group_right and or unless bool offset inf nan le'.split(' '),
 );
 const STRING = /"(?:[^"\\]|\\.)*"/g;
@@ -23,7 +23,7 @@ interface Series {
   readonly values: Readonly<Record<string, LabelValues | AtMost>>;
 }
 
-/** What a series is called in the catalogue, and which labels it has; undefined when nobody exposes it. */
+/** Labels of a series, and their closed values; undefined for a series that no process exposes. */
 const seriesOf = (name: string, recorded: ReadonlyMap<string, readonly string[]>): Series | undefined => {
   const plain = recorded.get(name) ?? OWN_SERIES[name] ?? RUNTIME[name.replace(/_(sum|count)$/, '')];
   if (plain !== undefined) return { labels: plain, values: {} };
@@ -35,8 +35,8 @@ const seriesOf = (name: string, recorded: ReadonlyMap<string, readonly string[]>
 };
 
 /**
- * What an expression asks for that nobody exposes: unknown series, labels that a series does not have, values that a
- * closed label never takes. `recorded` names the series of recording rules and their labels.
+ * Names in an expression that no process exposes: unknown series, unknown labels, and values outside a closed label.
+ * `recorded` has the series of recording rules with their labels.
  */
 export const problemsOf = (
   expression: string,
@@ -47,7 +47,7 @@ export const problemsOf = (
   for (const [name, matchers] of selectorsOf(expression)) {
     const series = seriesOf(name, recorded);
     if (series === undefined) {
-      problems.push(`no metric is called ${name}`);
+      problems.push(`unknown metric ${name}`);
       continue;
     }
     for (const label of series.labels) reachable.add(label);
@@ -58,7 +58,7 @@ export const problemsOf = (
       .split(',')
       .map((label) => label.trim())
       .filter((label) => label !== '' && !reachable.has(label));
-    problems.push(...unknown.map((label) => `nothing in the expression has a label ${label}`));
+    problems.push(...unknown.map((label) => `no series of the expression has the label ${label}`));
   }
   return problems;
 };
@@ -66,21 +66,21 @@ export const problemsOf = (
 const matchersProblems = (name: string, matchers: string, { labels, values }: Series): string[] =>
   [...matchers.matchAll(MATCHER)].flatMap(([, label = '', operator = '', text = '']) => {
     if (!labels.includes(label))
-      return TARGET_LABELS.includes(label) ? [] : [`${name} has no label ${label}`];
+      return TARGET_LABELS.includes(label) ? [] : [`${name} does not have the label ${label}`];
     const known = values[label];
     if (known === undefined || 'atMost' in known || text === '') return [];
     if (operator.endsWith('~') && !PLAIN_WORDS.test(text)) return [];
-    const wanted = operator.endsWith('~') ? text.split('|') : [text];
-    return wanted
+    const requested = operator.endsWith('~') ? text.split('|') : [text];
+    return requested
       .filter((value) => !known.includes(value))
-      .map((value) => `${name} is never ${label}="${value}"`);
+      .map((value) => `${name}: ${label}="${value}" is not in the catalogue`);
   });
 
-/** Every name of a series in an expression, with its matchers. */
+/** Series of an expression, each with its matchers. */
 const selectorsOf = (expression: string): [string, string][] => {
   const bare = expression.replaceAll(LABEL_LIST, ' ');
   const strings: string[] = [];
-  // Names inside strings are none: they wait outside while names are looked for.
+  // Strings are replaced by their indexes: a word inside a string is not a series.
   const hidden = bare.replaceAll(STRING, (text) => `"${strings.push(text) - 1}"`);
   const found: [string, string][] = [];
   for (const match of hidden.matchAll(SELECTOR)) {
@@ -88,7 +88,7 @@ const selectorsOf = (expression: string): [string, string][] => {
     const before = hidden[match.index - 1] ?? ' ';
     const after = hidden.slice(match.index + whole.length).trimStart();
     const isPart = /[\w$.[":]/.test(before);
-    if (isPart || after.startsWith('(') || WORDS_OF_PROMQL.has(name.toLowerCase())) continue;
+    if (isPart || after.startsWith('(') || KEYWORDS.has(name.toLowerCase())) continue;
     found.push([name, matchers.replaceAll(/"(\d+)"/g, (_, index: string) => strings[Number(index)] ?? '""')]);
   }
   return found;

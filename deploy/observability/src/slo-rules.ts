@@ -1,22 +1,22 @@
 import {
   type Burn,
-  LEAST_EVENTS,
+  MIN_EVENTS,
   OBJECTIVES,
   type Objective,
   PAGE_BURN_RATES,
   secondsOf,
-  TICKETS,
+  TICKET_BURN_RATES,
 } from './objectives.ts';
 import { alert, type Rule, type RuleGroup } from './prometheus-rules.ts';
 
-/** Windows of the alerts, the near ones evaluated at every round. */
-const NEAR = ['5m', '30m', '1h'] as const;
-const FAR = ['2h', '6h', '1d', '3d'] as const;
+/** Windows of the alerts. The short windows are evaluated at the default interval, the long windows every two minutes. */
+const SHORT_WINDOWS = ['5m', '30m', '1h'] as const;
+const LONG_WINDOWS = ['2h', '6h', '1d', '3d'] as const;
 const RUNBOOKS = 'deploy/prometheus/runbooks-slo.md';
 
 const over = (expression: string, window: string): string => expression.replaceAll('$window', window);
 
-/** Series of bad events appear with the first of them: before that they are none of all. */
+/** A series of bad events is absent until the first bad event; it counts as zero until then. */
 const badOf = ({ bad, events }: Objective, window: string): string =>
   `((${over(bad, window)}) or 0 * ${over(events, window)})`;
 
@@ -40,7 +40,7 @@ const burns = ({ long, short, factor }: Burn): string =>
   [
     `(slo:errors:ratio_rate${short} > ${factor} * slo:budget:ratio`,
     `and slo:errors:ratio_rate${long} > ${factor} * slo:budget:ratio`,
-    `and slo:events:rate${long} * ${secondsOf(long)} > ${LEAST_EVENTS})`,
+    `and slo:events:rate${long} * ${secondsOf(long)} > ${MIN_EVENTS})`,
   ].join('\n  ');
 
 const budgets: RuleGroup = {
@@ -78,7 +78,7 @@ const alerts: RuleGroup = {
     }),
     alert('SloBudgetBurnsSlowly', 'ticket', {
       runbooks: RUNBOOKS,
-      expr: TICKETS.map(burns).join('\nor '),
+      expr: TICKET_BURN_RATES.map(burns).join('\nor '),
       summary: 'At the current burn rate the error budget of {{ $labels.slo }} does not last the month.',
     }),
     alert('SloFewButFailing', 'ticket', {
@@ -99,11 +99,11 @@ function rounded(value: number): number {
   return Number(value.toFixed(6));
 }
 
-/** Everything about objectives that Prometheus computes. */
+/** Recording and alerting rules of the objectives. */
 export const SLO_GROUPS: readonly RuleGroup[] = [
   budgets,
-  { name: 'slo-near', rules: recordings(NEAR) },
-  { name: 'slo-far', interval: '2m', rules: recordings(FAR) },
+  { name: 'slo-near', rules: recordings(SHORT_WINDOWS) },
+  { name: 'slo-far', interval: '2m', rules: recordings(LONG_WINDOWS) },
   month,
   alerts,
 ];

@@ -2,13 +2,9 @@
  * Paths whose names and texts still follow the old wording. The list only shrinks, and is empty when the change of
  * wording is complete. `npm run language -- PATH` lists what is left in a path.
  */
-export const PENDING: readonly string[] = [
-  ...['deploy/observability/', 'deploy/prometheus/', 'deploy/grafana/'],
-  ...['packages/bus/', 'packages/protocol/', 'tests/observability/'],
-];
+export const PENDING: readonly string[] = [...['packages/bus/', 'packages/protocol/']];
 
 /** The same for comments: `npm run language -- --comments PATH`. */
 export const PENDING_COMMENTS: readonly string[] = [
-  ...['deploy/observability/', 'deploy/fleet/', 'packages/bus/', 'packages/protocol/'],
-  ...['tests/conformance/', 'tests/observability/'],
+  ...['packages/bus/', 'packages/protocol/', 'tests/conformance/'],
 ];

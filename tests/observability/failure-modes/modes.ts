@@ -7,22 +7,22 @@ import {
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 
-/** A way in which a store fails, made for real. */
+/** A failure mode that is produced in a real store. */
 export interface Mode {
   readonly name: string;
-  /** Where it stands in `/health` once the fault is there. */
+  /** Reason in `/health` during the fault. */
   readonly reason: string;
   make(): Promise<void>;
   heal(): Promise<void>;
 }
 
-/** A store of one's own, the address that services use, and what can go wrong with it. */
+/** A dedicated store, its URL for services, and its failure modes. */
 export interface FaultyStore extends AsyncDisposable {
   readonly url: string;
   readonly modes: readonly Mode[];
 }
 
-/** Stopped, or frozen: the same for every store. */
+/** Failure modes that are the same for every store. */
 const processModes = (store: DedicatedStore): readonly Mode[] => [
   { name: 'down', reason: 'refused', make: store.stop, heal: store.start },
 ];
@@ -30,14 +30,14 @@ const processModes = (store: DedicatedStore): readonly Mode[] => [
 export const openFaultyRedis = async (): Promise<FaultyStore> => {
   await using stack = new AsyncDisposableStack();
   const store = stack.use(await openDedicatedRedis());
-  // Its errors are those of the faults.
-  const admin = stack.adopt(new Redis(store.url), (one) => one.disconnect());
+  // Errors of this connection are those of the faults.
+  const admin = stack.adopt(new Redis(store.url), (client) => client.disconnect());
   admin.on('error', () => {});
   const allow = (...rules: string[]) => admin.call('ACL', 'SETUSER', 'app', 'reset', 'on', ...rules);
   const everything = async () => void (await allow('>pw', '~*', '&*', '+@all'));
   await everything();
-  // Users do not outlive the process.
-  const back = async () => {
+  // ACL users are lost when the process ends.
+  const restart = async () => {
     await store.start();
     await everything();
   };
@@ -45,7 +45,7 @@ export const openFaultyRedis = async (): Promise<FaultyStore> => {
   return {
     url: store.url.replace('redis://', 'redis://app:pw@'),
     modes: [
-      ...processModes(store).map((mode) => ({ ...mode, heal: back })),
+      ...processModes(store).map((mode) => ({ ...mode, heal: restart })),
       {
         name: 'hanging',
         reason: 'timeout',
@@ -122,7 +122,7 @@ export const openFaultyPostgres = async (): Promise<FaultyStore> => {
           await client.connect();
           const { rows } = await client.query("SELECT pid FROM pg_stat_activity WHERE usename = 'app'");
           await client.end();
-          // The server and every process that it has made for a connection.
+          // The server and its backend processes.
           store.signal('SIGSTOP');
           frozen = rows.map(({ pid }) => Number(pid));
           for (const pid of frozen) process.kill(pid, 'SIGSTOP');

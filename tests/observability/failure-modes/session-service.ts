@@ -5,7 +5,7 @@ import { FAST, startAggregator } from '../../aggregator/fixture.ts';
 import { startGateway, type TestGateway, tryUpgrade } from '../../gateway/fixture.ts';
 import { cookieOf, ORIGIN, startService } from '../../session/fixture.ts';
 
-interface Places {
+interface StoreAddresses {
   readonly databaseUrl: string;
   readonly redisUrl: string;
   readonly redisPrefix: string;
@@ -18,30 +18,30 @@ const REASONS: Readonly<Record<Fault, string>> = {
   hanging: 'timeout',
   'another `INTERNAL_API_KEY`': 'auth',
 };
-/** A check each 2 s, a service that vanished is down after some more; on a busy machine much longer. */
-const PATIENCE_MS = 40_000;
+/** A check runs every 2 s, and a service that disappeared is down some seconds later; longer on a busy machine. */
+const TIMEOUT_MS = 40_000;
 
-/** One row of the table: what each surface shows while gateways cannot ask the session service. */
-const observe = async (places: Places, fault: Fault): Promise<readonly string[]> => {
+/** One row of the table: the output of each surface while gateways cannot reach the session service. */
+const observe = async (addresses: StoreAddresses, fault: Fault): Promise<readonly string[]> => {
   await using stack = new AsyncDisposableStack();
-  const service = await startService(places, FAST);
-  const stopService = oneTime(async () => service[Symbol.asyncDispose]());
+  const service = await startService(addresses, FAST);
+  const stopService = once(async () => service[Symbol.asyncDispose]());
   stack.defer(stopService);
   const proxy = stack.use(await openFaultProxy(service.opsUrl));
   const isOtherKey = fault === 'another `INTERNAL_API_KEY`';
   const env = { ...FAST, ...(isOtherKey ? { INTERNAL_API_KEY: 'int_another-0123456789-key' } : {}) };
-  const gateway = stack.use(await startGateway(places, proxy.url, env));
+  const gateway = stack.use(await startGateway(addresses, proxy.url, env));
   const expected = { ...FAST, EXPECTED: 'session-service=1,ws-gateway=1,health-aggregator=1' };
-  const aggregator = stack.use(await startAggregator(places, expected));
-  const redis = stack.adopt(new Redis(places.redisUrl), (one) => one.disconnect());
+  const aggregator = stack.use(await startAggregator(addresses, expected));
+  const redis = stack.adopt(new Redis(addresses.redisUrl), (client) => client.disconnect());
   const signIn = async (user_id: string) => {
-    const answer = await service.service('POST', '/v1/sessions', { user_id, transport: 'cookie' });
-    return { id: String(answer.body.session?.id ?? answer.body.id), cookie: cookieOf(answer) };
+    const response = await service.service('POST', '/v1/sessions', { user_id, transport: 'cookie' });
+    return { id: String(response.body.session?.id ?? response.body.id), cookie: cookieOf(response) };
   };
   const [known, unknown] = [await signIn('known'), await signIn('unknown')];
-  await redis.unlink(`${places.redisPrefix}s:{${unknown.id}}`);
+  await redis.unlink(`${addresses.redisPrefix}s:{${unknown.id}}`);
   const isUp = async () => (await fleetOf(aggregator)).checks['session-service']?.status === 'healthy';
-  await until(isUp, { ok: Boolean, what: 'the session service to be up', timeoutMs: PATIENCE_MS });
+  await until(isUp, { ok: Boolean, what: 'the session service to be up', timeoutMs: TIMEOUT_MS });
 
   if (fault === 'unreachable from gateways') await proxy.refuse();
   if (fault === 'hanging') await proxy.blackhole();
@@ -51,11 +51,13 @@ const observe = async (places: Places, fault: Fault): Promise<readonly string[]>
   }
   const subjects = fault === 'none runs' ? 'session-service,ws-gateway' : 'ws-gateway';
   const settled = async () => {
-    const said = (await healthOf(gateway)).check?.reason === REASONS[fault];
-    return said && (await fleetOf(aggregator)).impact?.map(({ subject }) => subject).join() === subjects;
+    const isReported = (await healthOf(gateway)).check?.reason === REASONS[fault];
+    return (
+      isReported && (await fleetOf(aggregator)).impact?.map(({ subject }) => subject).join() === subjects
+    );
   };
-  await until(settled, { ok: Boolean, what: fault, timeoutMs: PATIENCE_MS });
-  const { status, word, ready, check } = await healthOf(gateway);
+  await until(settled, { ok: Boolean, what: fault, timeoutMs: TIMEOUT_MS });
+  const { status, health, ready, check } = await healthOf(gateway);
   const { code, impact, ...fleet } = await fleetOf(aggregator);
   const upgrade = async (cookie: string) =>
     (await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie, origin: ORIGIN })).status;
@@ -65,10 +67,10 @@ const observe = async (places: Places, fault: Fault): Promise<readonly string[]>
     .findLast(({ fields }) => fields['dependency'] === 'session_service');
   return [
     fault,
-    `${status} ${word}: \`${check?.reason}\``,
+    `${status} ${health}: \`${check?.reason}\``,
     String(ready),
     `${code} ${fleet.status}`,
-    impact?.map((one) => one.subject).join(', ') ?? '–',
+    impact?.map(({ subject }) => subject).join(', ') ?? '–',
     String(await upgrade(known.cookie)),
     String(await upgrade(unknown.cookie)),
     (await gateway.metric(failures)) > 0 ? `\`${check?.reason}\`` : '–',
@@ -77,10 +79,10 @@ const observe = async (places: Places, fault: Fault): Promise<readonly string[]>
 };
 
 const healthOf = async ({ opsUrl }: TestGateway) => {
-  const answer = await fetch(`${opsUrl}/health`);
-  const body = (await answer.json()) as { status: string; checks: Record<string, { reason?: string }> };
+  const response = await fetch(`${opsUrl}/health`);
+  const body = (await response.json()) as { status: string; checks: Record<string, { reason?: string }> };
   const ready = (await fetch(`${opsUrl}/readyz`)).status;
-  return { status: answer.status, word: body.status, ready, check: body.checks['session_service'] };
+  return { status: response.status, health: body.status, ready, check: body.checks['session_service'] };
 };
 
 interface FleetBody {
@@ -94,7 +96,7 @@ const fleetOf = async (aggregator: { ask(path: string): Promise<{ status: number
   return { code: status, ...(body as FleetBody) };
 };
 
-const oneTime = (work: () => Promise<void>): (() => Promise<void>) => {
+const once = (work: () => Promise<void>): (() => Promise<void>) => {
   let running: Promise<void> | undefined;
   return () => {
     running ??= work();
@@ -102,10 +104,10 @@ const oneTime = (work: () => Promise<void>): (() => Promise<void>) => {
   };
 };
 
-/** Every row, each with a fleet of its own. */
-export const observeSessionService = (places: Places): Promise<readonly (readonly string[])[]> =>
+/** All rows, each from a fleet of its own. */
+export const observeSessionService = (addresses: StoreAddresses): Promise<readonly (readonly string[])[]> =>
   Promise.all(
     (Object.keys(REASONS) as Fault[]).map((fault, index) =>
-      observe({ ...places, redisPrefix: `${places.redisPrefix}${index}:` }, fault),
+      observe({ ...addresses, redisPrefix: `${addresses.redisPrefix}${index}:` }, fault),
     ),
   );

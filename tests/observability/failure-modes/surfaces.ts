@@ -7,10 +7,10 @@ import type { Trio } from './trio.ts';
 const DOCUMENT = new URL('../../../docs/operations/failure-modes.md', import.meta.url);
 /** Set to write the table instead of comparing with it. */
 const WRITES = process.env['MUSTER_WRITE_FAILURE_MODES'] !== undefined;
-/** A check each 2 s, which may take 1 s; on a busy machine much longer. */
-const PATIENCE_MS = 30_000;
+/** A check runs every 2 s and takes up to 1 s; longer on a busy machine. */
+const TIMEOUT_MS = 30_000;
 
-/** Faults with which no command at all gets through to a store. */
+/** Reasons for which a store accepts no command at all. */
 const UNUSABLE = ['refused', 'auth'];
 
 /** Name of a store in `/health`, metrics and logs. */
@@ -18,14 +18,14 @@ export type Dependency = 'redis' | 'database';
 /** Tables of the document. */
 type Table = Dependency | 'session_service';
 
-/** What one surface of one process says about a dependency. */
-interface Said {
+/** Health of a dependency as one process reports it. */
+interface ReportedHealth {
   readonly status: number;
-  readonly word: string;
+  readonly health: string;
   readonly reason: string | undefined;
 }
 
-interface HealthAnswer {
+interface HealthResponse {
   readonly status: string;
   readonly checks: Readonly<
     Record<
@@ -36,43 +36,48 @@ interface HealthAnswer {
   readonly impact?: readonly { readonly subject: string }[];
 }
 
-const healthOf = async (opsUrl: string): Promise<{ readonly code: number; readonly body: HealthAnswer }> => {
-  const answer = await fetch(`${opsUrl}/health`);
-  return { code: answer.status, body: (await answer.json()) as HealthAnswer };
+const healthOf = async (
+  opsUrl: string,
+): Promise<{ readonly code: number; readonly body: HealthResponse }> => {
+  const response = await fetch(`${opsUrl}/health`);
+  return { code: response.status, body: (await response.json()) as HealthResponse };
 };
-const saidBy = async ({ opsUrl }: { readonly opsUrl: string }, dependency: Dependency): Promise<Said> => {
+const reportedBy = async (
+  { opsUrl }: { readonly opsUrl: string },
+  dependency: Dependency,
+): Promise<ReportedHealth> => {
   const { code, body } = await healthOf(opsUrl);
-  return { status: code, word: body.status, reason: body.checks[dependency]?.reason };
+  return { status: code, health: body.status, reason: body.checks[dependency]?.reason };
 };
 const fleetHealth = async ({ aggregator }: Trio) => {
   const { status, body } = await aggregator.ask('/health');
-  return { code: status, body: body as HealthAnswer };
+  return { code: status, body: body as HealthResponse };
 };
 
 /** Processes that depend on a store. */
 const usersOf = ({ service, gateway }: Trio, dependency: Dependency) =>
   dependency === 'redis' ? [service, gateway] : [service];
 
-/** One row of the table: what each surface shows while the fault lasts. */
+/** One row of the table: the output of each surface during the fault. */
 export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): Promise<readonly string[]> => {
   await mode.make();
   try {
     await until(() => settled(trio, dependency, mode.reason), {
       ok: Boolean,
       what: `${dependency} ${mode.name}`,
-      timeoutMs: PATIENCE_MS,
+      timeoutMs: TIMEOUT_MS,
     });
     const counted = await failuresOf(trio, dependency);
     const { code, failed, advice } = await trio.doctor();
     await checkAdvice(trio, { dependency, reason: mode.reason, advice });
-    const metric = await until(async () => risen(counted, await failuresOf(trio, dependency)), {
+    const metric = await until(async () => increased(counted, await failuresOf(trio, dependency)), {
       ok: ({ length }) => length > 0,
       what: 'a failed check to be counted',
-      timeoutMs: PATIENCE_MS,
+      timeoutMs: TIMEOUT_MS,
     });
     const [service, gateway] = [
-      await saidBy(trio.service, dependency),
-      await saidBy(trio.gateway, dependency),
+      await reportedBy(trio.service, dependency),
+      await reportedBy(trio.gateway, dependency),
     ];
     const fleet = await fleetHealth(trio);
     const ready = await Promise.all(
@@ -80,8 +85,8 @@ export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): P
     );
     return [
       mode.name,
-      tellHealth(service),
-      dependency === 'redis' ? tellHealth(gateway) : `${gateway.status} ${gateway.word}`,
+      formatHealth(service),
+      dependency === 'redis' ? formatHealth(gateway) : `${gateway.status} ${gateway.health}`,
       ready.join(', '),
       `${fleet.code} ${fleet.body.status}: ${fleet.body.checks[dependency]?.reasons?.join(', ')}`,
       fleet.body.impact?.map(({ subject }) => subject).join(', ') ?? '–',
@@ -93,13 +98,13 @@ export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): P
     await mode.heal();
     await until(() => healthy(trio), {
       ok: Boolean,
-      what: `the fleet to be well after ${mode.name}`,
-      timeoutMs: PATIENCE_MS,
+      what: `a healthy fleet after ${mode.name}`,
+      timeoutMs: TIMEOUT_MS,
     });
   }
 };
 
-/** The command names the store, not the settings of the step that noticed it. */
+/** Expects the advice to name the store, not the settings of the step that failed. */
 const checkAdvice = async (
   trio: Trio,
   {
@@ -117,15 +122,16 @@ const checkAdvice = async (
   expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining(`muster: ${first}`) });
 };
 
-const tellHealth = ({ status, word, reason }: Said): string => `${status} ${word}: \`${reason}\``;
+const formatHealth = ({ status, health, reason }: ReportedHealth): string =>
+  `${status} ${health}: \`${reason}\``;
 
-/** All that depend on it say the reason, and the fleet says that it is down. */
+/** True when every dependent process reports the reason, and the fleet reports the dependency as down. */
 const settled = async (trio: Trio, dependency: Dependency, reason: string): Promise<boolean> => {
-  const said = await Promise.all(usersOf(trio, dependency).map((one) => saidBy(one, dependency)));
+  const reports = await Promise.all(usersOf(trio, dependency).map((each) => reportedBy(each, dependency)));
   const { body } = await fleetHealth(trio);
   const { status, reasons = [] } = body.checks[dependency] ?? { status: 'unknown' };
   return (
-    said.every((one) => one.reason === reason) &&
+    reports.every((report) => report.reason === reason) &&
     status === 'unhealthy' &&
     reasons.join() === reason &&
     body.impact?.some(({ subject }) => subject === dependency) === true
@@ -152,10 +158,10 @@ const failuresOf = async (
       .map(([, , reason = '', count]) => [reason, Number(count)]),
   );
 };
-const risen = (before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] =>
+const increased = (before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] =>
   [...now].filter(([reason, count]) => count > (before.get(reason) ?? 0)).map(([reason]) => reason);
 
-/** Level and reason of the last line about it. */
+/** Level and reason of the last `dependency.down` line. */
 const logged = ({ service }: Trio, dependency: Dependency): string => {
   const line = service.log
     .of('dependency.down')
@@ -165,7 +171,7 @@ const logged = ({ service }: Trio, dependency: Dependency): string => {
 
 const block = (dependency: Table): RegExp => new RegExp(`(<!-- ${dependency} -->\\n)([^]*?)(<!-- end -->)`);
 
-/** Compares rows with those of the document, by the name of the mode; or writes them into it. */
+/** Compares rows with those of the document by the name of the mode, or writes them into it. */
 export const compare = (dependency: Table, rows: readonly (readonly string[])[]): void => {
   const text = readFileSync(DOCUMENT, 'utf8');
   const table = block(dependency).exec(text)?.[2] ?? '';
@@ -179,13 +185,13 @@ export const compare = (dependency: Table, rows: readonly (readonly string[])[])
   expect(lines).toEqual(table.split('\n').filter((line) => names.some((name) => line.startsWith(name))));
 };
 
-/** The rows of some modes, one after the other. */
+/** Rows of the given modes, observed in sequence. */
 export const observeAll = async (
   trio: Trio,
   dependency: Dependency,
   modes: FaultyStore['modes'],
 ): Promise<readonly (readonly string[])[]> => {
-  await until(() => healthy(trio), { ok: Boolean, what: 'the fleet to be well', timeoutMs: PATIENCE_MS });
+  await until(() => healthy(trio), { ok: Boolean, what: 'a healthy fleet', timeoutMs: TIMEOUT_MS });
   const rows: (readonly string[])[] = [];
   for (const mode of modes) rows.push(await observe(trio, dependency, mode));
   return rows;

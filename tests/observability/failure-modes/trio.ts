@@ -4,12 +4,12 @@ import { SERVER_KEY, startGateway, type TestGateway } from '../../gateway/fixtur
 import { openFront } from '../../launcher/front.ts';
 import { SERVICE_KEY, startService, type TestService } from '../../session/fixture.ts';
 
-/** One of each service, behind one address. */
+/** One instance of each service, behind one address. */
 export interface Trio extends AsyncDisposable {
   readonly service: TestService;
   readonly gateway: TestGateway;
   readonly aggregator: TestAggregator;
-  /** `muster doctor`: its exit code, the step that failed, and what to do. */
+  /** `muster doctor`: its exit code, the step that failed, and the remedy. */
   doctor(): Promise<{
     readonly code: number;
     readonly failed: string | undefined;
@@ -19,28 +19,28 @@ export interface Trio extends AsyncDisposable {
   connections(): Promise<{ readonly code: number; readonly err: string }>;
 }
 
-interface Places {
+interface StoreAddresses {
   readonly databaseUrl: string;
   readonly redisUrl: string;
   readonly redisPrefix: string;
 }
 
-export const startTrio = async (places: Places): Promise<Trio> => {
+export const startTrio = async (addresses: StoreAddresses): Promise<Trio> => {
   await using stack = new AsyncDisposableStack();
-  const service = stack.use(await startService(places, FAST));
-  const gateway = stack.use(await startGateway(places, service.opsUrl, FAST));
+  const service = stack.use(await startService(addresses, FAST));
+  const gateway = stack.use(await startGateway(addresses, service.opsUrl, FAST));
   const expected = { ...FAST, EXPECTED: 'session-service=1,ws-gateway=1,health-aggregator=1' };
-  const aggregator = stack.use(await startAggregator(places, expected));
+  const aggregator = stack.use(await startAggregator(addresses, expected));
   const front = stack.use(
     await openFront((path) => {
       if (/^\/(connection|api)\//.test(path)) return gateway.app.port;
       return path.startsWith('/v1/fleet') ? aggregator.app.port : service.app.port;
     }),
   );
-  const muster = async (...words: string[]) => {
+  const muster = async (...args: string[]) => {
     const [out, err]: [string[], string[]] = [[], []];
     const code = await runCli({
-      argv: [...words, '--json', '--url', front.url, '--key', SERVICE_KEY, '--server-key', SERVER_KEY],
+      argv: [...args, '--json', '--url', front.url, '--key', SERVICE_KEY, '--server-key', SERVER_KEY],
       ...{ env: {}, cwd: '/', err: (text) => err.push(text), out: (text) => out.push(text) },
       interruption: () => new AbortController().signal,
     });
