@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import { importCircles, importEdges } from './import-graph.ts';
-import { KEPT_SMALL_FILES, PENDING_SMALL_FILES } from './small-files.ts';
 import { isTest, read, sourceFiles } from './source-files.ts';
 import { syntaxOf } from './syntax.ts';
 
@@ -11,10 +10,16 @@ const SMALL_LINES = 45;
 /** Entry points of the three services, which have the same names on purpose. */
 const SHARED_NAMES = ['createApp', 'readConfig', 'settings'];
 
+/** Small files that stay files of their own: the table of that decision. */
+const keptSmallFiles = (decisions = read('DECISIONS.md')): string[] =>
+  decisions
+    .split('\n## ')
+    .filter((decision) => decision.includes('A small file needs'))
+    .flatMap((decision) => [...decision.matchAll(/`([^`]+\.tsx?)`/g)].map(([, file = '']) => file));
+
 const sources = sourceFiles().filter((file) => !isTest(file));
 const edges = importEdges(sources);
 const linesOf = (file: string): number => read(file).split('\n').length - 1;
-const isUnder = (prefixes: readonly string[], file: string) => prefixes.some((path) => file.startsWith(path));
 
 test('the imports were resolved', () => {
   expect(edges.length).toBeGreaterThan(1500);
@@ -54,20 +59,12 @@ test('circles are found, those of types too', () => {
   ]);
 });
 
-test(`a file under ${SMALL_LINES} lines with one importer is part of that importer, or listed with a reason`, () => {
+test(`a file under ${SMALL_LINES} lines with one importer is part of that importer, or stands in DECISIONS.md with a reason`, () => {
   const importers = Map.groupBy(edges, ({ to }) => to);
   const small = sources.filter(
-    (file) =>
-      linesOf(file) < SMALL_LINES &&
-      new Set(importers.get(file)?.map(({ from }) => from)).size === 1 &&
-      !isUnder(PENDING_SMALL_FILES, file),
+    (file) => linesOf(file) < SMALL_LINES && new Set(importers.get(file)?.map(({ from }) => from)).size === 1,
   );
-  expect(small.filter((file) => !(file in KEPT_SMALL_FILES))).toEqual([]);
-  const stale = Object.keys(KEPT_SMALL_FILES).filter(
-    (file) => !isUnder(PENDING_SMALL_FILES, file) && !small.includes(file),
-  );
-  expect(stale).toEqual([]);
-  for (const reason of Object.values(KEPT_SMALL_FILES)) expect(reason).not.toBe('');
+  expect(small.toSorted()).toEqual(keptSmallFiles().toSorted());
 });
 
 test(`no file is longer than ${MAX_LINES} lines, and half of the sources are shorter than ${MAX_MEDIAN_LINES}`, () => {
