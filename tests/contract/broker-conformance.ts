@@ -60,7 +60,7 @@ const delivery = (fixture: BusFixture): void => {
 };
 
 const onceOnly = (fixture: BusFixture): void => {
-  test('[BU15] a message with an idempotency key that was used arrives once, in each group', async () => {
+  test('[BU15] given a used idempotency key, when a message is published again, then only the first arrives, in each group', async () => {
     const { bus, heard } = await fixture.replica();
     await Promise.all([bus.subscribe(group('room')), bus.subscribe(group('other'))]);
     await Promise.all(['one', 'two'].map((text) => bus.publish(group('room'), message(text), 'key')));
@@ -73,7 +73,7 @@ const onceOnly = (fixture: BusFixture): void => {
 
 const subscriptions = (fixture: BusFixture): void => {
   test.each(['__proto__', 'a{b}c', '}', '{}', '%7B', 'a b', '$#*?[x]'])(
-    '[BU5] the group %j is only itself',
+    '[BU5] given the group %j, when it is used, then no other group receives its messages',
     async (name) => {
       const [a, b] = [await fixture.replica(), await fixture.replica()];
       await Promise.all([a.bus.subscribe(group(name)), b.bus.subscribe(group(`${name}x`))]);

@@ -125,7 +125,7 @@ test('[BU10] given a connection that discards all data, when three seconds pass,
   await until(() => heard.length > 0, { what: 'the message' });
 });
 
-test('[ST32] when Redis forgets its scripts while a replica publishes, its publications keep their order: 40 times', async () => {
+test('[ST32] given a replica that publishes, when Redis forgets its scripts 40 times, then its publications keep their order', async () => {
   await using stack = new AsyncDisposableStack();
   const log = createInMemoryLog();
   const { redisUrl: url } = inject('storeBackend');

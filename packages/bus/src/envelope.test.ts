@@ -38,7 +38,7 @@ test.each([
   '\u0001q 0 0 0 -\n',
   '\u0001p 0 9 0 -\nhi',
   '\u0001p 0 1 x -\nhi',
-])('[EN3] bytes of another kind or version are refused: %j', (bytes) => {
+])('[EN3] given another kind or version, when %j is decoded, then the result is undefined', (bytes) => {
   expect(decodeMessage(Buffer.from(bytes, 'latin1'))).toBeUndefined();
 });
 

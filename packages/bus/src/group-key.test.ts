@@ -12,7 +12,7 @@ const group = fc
   )
   .map((text) => parseGroupName(text)!);
 
-test('[GK1] two groups of any tenants have different keys and Redis names, which lead back to them', () => {
+test('[GK1] given two groups of any tenants, when keys and Redis names are built, then they are distinct and parse back', () => {
   fc.assert(
     fc.property(tenant, group, tenant, group, (oneTenant, oneGroup, otherTenant, otherGroup) => {
       const one = groupKeyOf(oneTenant, oneGroup);
@@ -27,7 +27,7 @@ test('[GK1] two groups of any tenants have different keys and Redis names, which
   );
 });
 
-test('[GK1] groups of the default tenant keep their names in Redis', () => {
+test('[GK1] given a group of the default tenant, when its Redis names are built, then they contain the group name', () => {
   const name = parseGroupName('chat:1')!;
   expect(groupKeys('m:', groupKeyOf('default', name)).stream).toBe('m:gs:{chat:1}');
   expect(groupKeys('m:', groupKeyOf('shop', name)).stream).toBe('m:gs:{shop%1Fchat:1}');

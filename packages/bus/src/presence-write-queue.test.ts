@@ -36,7 +36,7 @@ test('[PR5] given a write in progress, when clients change, then the next write 
   await Promise.all(second);
 });
 
-test('[PR5] a group that cannot be written fails alone', async () => {
+test('[PR5] given a group that cannot be written, when a batch is written, then only that group fails', async () => {
   const { writer, writes, turn } = slowStore();
   const [good, bad] = [writer.set(A, 'ann', '1'), writer.set(B, 'ann', '1')];
   const failed = expect(bad).rejects.toThrow('wrong');

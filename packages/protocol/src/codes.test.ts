@@ -6,7 +6,7 @@ import { MAX_CLOSE_REASON_BYTES } from './limits.ts';
 const spec = readFileSync(new URL('../PROTOCOL.md', import.meta.url), 'utf8');
 
 describe('codes', () => {
-  test('[CD1] every close has a reason that is short, not empty and not JSON', () => {
+  test('[CD1] given a close code, when its reason is read, then it is short, not empty and not JSON', () => {
     for (const code of Object.values(CloseCode)) {
       const reason = CLOSE_REASON[code];
       expect(Buffer.byteLength(reason)).toBeGreaterThan(0);
@@ -15,12 +15,12 @@ describe('codes', () => {
     }
   });
 
-  test('[CD2] given a close code, when a client reads it, then its range decides about a reconnect', () => {
+  test('[CD2] given a close code, when a client receives it, then its range decides on a reconnect', () => {
     expect([3000, 3499, 4000, 4499, 5000, 1006, 1001].every(reconnects)).toBe(true);
     expect([1009, 3500, 3999, 4500, 4999].some(reconnects)).toBe(false);
   });
 
-  test('[CD3] the tables of PROTOCOL.md and of the code are the same', () => {
+  test('[CD3] given the tables of PROTOCOL.md, when they are compared with the code, then they are equal', () => {
     const rows = [...(spec.split('## 7. Codes')[1] ?? '').matchAll(/^\| *(\d{3,4}) *\| *([^|]+?) *\|/gm)].map(
       ([, code, text]) => [Number(code), text],
     );

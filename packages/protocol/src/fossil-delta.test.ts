@@ -6,7 +6,7 @@ const utf8 = new TextEncoder();
 const strict = new TextDecoder('utf-8', { fatal: true });
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~';
 
-/** A decoder by the description of the format, slow and plain. */
+/** Reference decoder, written from the description of the format. */
 const applied = (base: Uint8Array, delta: Uint8Array): Uint8Array => {
   let at = 0;
   const number = (): number => {
@@ -55,7 +55,7 @@ const word = fc.oneof(
 );
 const parts = fc.array(word, { maxLength: 30 });
 
-test('[DL1] a delta makes the target of the base, whatever was changed, and is shorter than it', () => {
+test('[DL1] given any change of a text, when a delta is encoded, then it produces the target and is shorter than it', () => {
   fc.assert(
     fc.property(parts, parts, fc.nat(30), fc.nat(5), (some, others, at, gone) => {
       const base = utf8.encode(some.join(''));
@@ -69,7 +69,7 @@ test('[DL1] a delta makes the target of the base, whatever was changed, and is s
   );
 });
 
-test('[DL1] so it does for bytes of any kind', () => {
+test('[DL1] given any bytes, when a delta is encoded, then it produces the target', () => {
   fc.assert(
     fc.property(
       fc.uint8Array({ maxLength: 300 }),
@@ -85,7 +85,7 @@ test('[DL1] so it does for bytes of any kind', () => {
   );
 });
 
-test('[DL2] a delta never cuts a character in two', () => {
+test('[DL2] given characters of several bytes, when a delta is encoded, then no character is split', () => {
   fc.assert(
     fc.property(parts, fc.nat(30), word, (some, at, other) => {
       const delta = encodeDelta(
@@ -98,7 +98,7 @@ test('[DL2] a delta never cuts a character in two', () => {
   );
 });
 
-test('[DL1] two changes far apart, a moved part and a repeated one are still small deltas', () => {
+test('[DL1] given two distant changes, a moved or a repeated part, when a delta is encoded, then it is small', () => {
   const line = (index: number) => `{"id":${index},"text":"line number ${index * 7919}"},`;
   const lines = Array.from({ length: 200 }, (_, index) => line(index));
   const base = utf8.encode(lines.join(''));
@@ -114,17 +114,17 @@ test('[DL1] two changes far apart, a moved part and a repeated one are still sma
   expect(size(lines)).toBeLessThan(30);
 });
 
-test('[DL1] what has nothing in common has no delta', () => {
+test('[DL1] given payloads without common parts, when a delta is encoded, then there is none', () => {
   expect(encodeDelta(utf8.encode('a'), utf8.encode('b'))).toBeUndefined();
   expect(encodeDelta(new Uint8Array(), utf8.encode('{"a":1}'))).toBeUndefined();
   expect(encodeDelta(utf8.encode('{"a":1}'), new Uint8Array())).toBeUndefined();
 });
 
-test('[DL1] large and repetitive texts take no longer than their size', () => {
+test('[DL1] given large and repetitive texts, when a delta is encoded, then the time is linear', () => {
   const base = new Uint8Array(1_000_000).fill(97);
   const target = new Uint8Array(1_000_000).map((_, index) => (index % 15 === 0 ? 98 : 97));
   const begun = process.cpuUsage().user;
   encodeDelta(base, target);
-  // Squared it would be hours; a generous bound for a busy machine.
+  // Quadratic time would be hours; the bound allows for a busy machine.
   expect(process.cpuUsage().user - begun).toBeLessThan(5_000_000);
 });

@@ -10,12 +10,12 @@ import {
 } from './json-codec.ts';
 
 describe('replies', () => {
-  test('[RP1] an empty success is an empty object', () => {
+  test('[RP1] given a success without a result, when it is encoded, then the result is an empty object', () => {
     expect(encodeReply({ id: 3, is: 'unsubscribe' })).toBe('{"id":3,"unsubscribe":{}}');
     expect(encodeReply({ id: 4, is: 'publish' })).toBe('{"id":4,"publish":{}}');
   });
 
-  test('[RP2] zero values are left out', () => {
+  test('[RP2] given zero values, when a message is encoded, then they are omitted', () => {
     expect(
       encodeReply({
         id: 2,
@@ -25,7 +25,7 @@ describe('replies', () => {
     ).toBe('{"id":2,"subscribe":{"recoverable":true,"epoch":"Kd8","positioned":true}}');
   });
 
-  test('[RP3] presence, statistics, history and client descriptions keep their zero values', () => {
+  test('[RP3] given presence, statistics, history and client infos, when they are encoded, then zero values are kept', () => {
     expect(encodeReply({ id: 1, is: 'presence', result: new Map() })).toBe(
       '{"id":1,"presence":{"presence":{}}}',
     );
@@ -49,7 +49,7 @@ describe('replies', () => {
     );
   });
 
-  test('[RP5] a connect result carries what a client must know', () => {
+  test('[RP5] given a connect result, when it is encoded, then it has client id, version, ping interval and pong', () => {
     expect(
       encodeReply({
         id: 1,
@@ -59,7 +59,7 @@ describe('replies', () => {
     ).toBe('{"id":1,"connect":{"client":"c1","version":"muster 1","data":{"a":1},"ping":25,"pong":true}}');
   });
 
-  test('[RP6] names that need escaping make valid JSON', () => {
+  test('[RP6] given names that need escaping, when a message is encoded, then it is valid JSON', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.json(), (name, data) => {
         const text =
@@ -71,7 +71,7 @@ describe('replies', () => {
     );
   });
 
-  test('[RP7] the payload lies at a fixed place of a publication', () => {
+  test('[RP7] given a publication, when it is encoded, then the payload has a fixed offset', () => {
     const data = '{"text":"hé"}';
     const text = encodePublication({ data, info: { user: 'u', client: 'c' } });
     expect(text.slice(PUBLICATION_DATA_AT, PUBLICATION_DATA_AT + data.length)).toBe(data);

@@ -15,7 +15,7 @@ const why = (frame: string): string | undefined => {
 };
 
 describe('frames', () => {
-  test('[FR1] newline-separated documents are commands in the order of the frame', () => {
+  test('[FR1] given newline-separated objects, when a frame is decoded, then the commands are in the order of the frame', () => {
     const commands = decode('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"room"}}\n');
     expect(commands.map(({ id, is }) => [id, is])).toEqual([
       [1, 'connect'],
@@ -33,7 +33,7 @@ describe('frames', () => {
     ['[]', 'not_object'],
     ['"text"', 'not_object'],
     ['null', 'not_object'],
-  ])('[FR2] the frame %j is refused as a whole: %s', (frame, reason) => {
+  ])('[FR2] given the frame %j, when it is decoded, then it is rejected as a whole: %s', (frame, reason) => {
     expect(why(frame)).toBe(reason);
   });
 
@@ -51,17 +51,20 @@ describe('frames', () => {
     '{"id":1,"subscribe":{"channel":"a","offset":1e300}}',
     '{"id":1,"history":{"channel":"a","since":3}}',
     '{"id":1,"connect":{"subs":{"a":1}}}',
-  ])('[FR3] a field of the wrong type makes the frame malformed: %s', (frame) => {
-    expect(why(frame)).toBe('bad_field');
-  });
+  ])(
+    '[FR3] given a field of the wrong type, when the frame is decoded, then it is malformed: %s',
+    (frame) => {
+      expect(why(frame)).toBe('bad_field');
+    },
+  );
 
-  test('[FR4] unknown members are ignored and null is the same as absent', () => {
+  test('[FR4] given unknown members and null, when a command is decoded, then both count as absent', () => {
     expect(decode('{"id":1,"connect":null,"publish":{"channel":"a","data":1,"novel":[]},"more":2}')).toEqual([
       { is: 'publish', id: 1, channel: 'a', type: 0, data: '1' },
     ]);
   });
 
-  test('[FR5] an empty object is a pong, an id without a known method is unknown', () => {
+  test('[FR5] given an empty object, when it is decoded, then it is a pong; an id without a known method is unknown', () => {
     expect(decode('{}\n{"id":3}\n{"id":4,"dance":{}}\n{"id":5,"ping":{}}').map(({ is }) => is)).toEqual([
       'pong',
       'unknown',
@@ -70,7 +73,7 @@ describe('frames', () => {
     ]);
   });
 
-  test('[FR6] names like __proto__ and constructor are ordinary text', () => {
+  test('[FR6] given names such as __proto__, when they are decoded, then they are ordinary text', () => {
     const [first, second] = decode(
       '{"id":1,"subscribe":{"channel":"__proto__","__proto__":{"token":"x"}},"__proto__":{"connect":{}}}\n' +
         '{"id":2,"connect":{"subs":{"__proto__":{"recover":true,"offset":4}}}}',
@@ -81,19 +84,19 @@ describe('frames', () => {
     expect(({} as { token?: unknown }).token).toBeUndefined();
   });
 
-  test('[FR7] a payload keeps the text its sender wrote', () => {
+  test('[FR7] given a payload, when it is decoded, then its text is unchanged', () => {
     const [command] = decode(
       '{"publish":{"channel":"a","data": {"big": 12345678901234567890, "x":"\\u00e9\\"}"} },"id":1}',
     );
     expect(command).toMatchObject({ data: '{"big": 12345678901234567890, "x":"\\u00e9\\"}"}' });
   });
 
-  test('[FR7] of a member given twice the last counts, as everywhere in JSON', () => {
+  test('[FR7] given a repeated member, when it is decoded, then the last counts, as in JSON.parse', () => {
     const [command] = decode('{"publish":{"data":1,"channel":"a","d\\u0061ta":2},"id":1}');
     expect(command).toMatchObject({ data: '2' });
   });
 
-  test('[FR8] any JSON payload comes through unchanged', () => {
+  test('[FR8] given any JSON payload, when it is decoded, then it is unchanged', () => {
     fc.assert(
       fc.property(fc.json(), fc.string(), (json, name) => {
         const channel = JSON.stringify(name);
@@ -103,7 +106,7 @@ describe('frames', () => {
     );
   });
 
-  test('[FR9] no text whatsoever makes the decoder throw', () => {
+  test('[FR9] given any text, when it is decoded, then nothing throws', () => {
     const nasty = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.json(),
@@ -128,7 +131,7 @@ describe('frames', () => {
     );
   });
 
-  test('[FR9] nesting as deep as a frame allows is only text', () => {
+  test('[FR9] given the deepest nesting that fits a frame, when it is decoded, then nothing throws', () => {
     const deep = '['.repeat(30_000) + ']'.repeat(30_000);
     const [command] = decode(`{"id":1,"publish":{"channel":"a","data":${deep}}}`);
     expect(command).toMatchObject({ data: deep });

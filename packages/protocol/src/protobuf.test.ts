@@ -11,7 +11,7 @@ const frame = (...commands: MessageWriter[]) =>
 const only = (bytes: Uint8Array) => new Fields(splitMessages(bytes)[0] ?? new Uint8Array());
 
 describe('Protobuf', () => {
-  test('[PB10] commands stand in a frame one after the other, each with its length', () => {
+  test('[PB10] given length-delimited commands, when a frame is decoded, then they are in order', () => {
     const connect = new MessageWriter()
       .number(1, 1)
       .message(4, new MessageWriter().text(1, 'token').text(4, 'js'));
@@ -47,7 +47,7 @@ describe('Protobuf', () => {
     });
   });
 
-  test('[PB12] a negative number is a varint of ten bytes', () => {
+  test('[PB12] given a negative number, when it is encoded, then it is a varint of ten bytes', () => {
     const limit = Uint8Array.of(0x38, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1);
     const history = new MessageWriter().number(1, 1).bytes(10, Uint8Array.of(10, 1, 97, ...limit));
     expect(decodeProtobufFrame(frame(history))).toMatchObject({
@@ -67,7 +67,7 @@ describe('Protobuf', () => {
     );
   });
 
-  test('[PB14] a push becomes the same push, whatever its payload', () => {
+  test('[PB14] given any payload, when a push is converted, then its fields are unchanged', () => {
     fc.assert(
       fc.property(
         fc.json(),
@@ -99,7 +99,7 @@ describe('Protobuf', () => {
     expect([...(push?.message(4)?.bytes(4) ?? [])]).toEqual([255, 0, 10]);
   });
 
-  test('[PB15] an empty success is there, an empty message is a ping', () => {
+  test('[PB15] given an empty result, when it is encoded, then it is present; a ping is an empty message', () => {
     expect([...encodeProtobufReply({ id: 3, is: 'unsubscribe' })]).toEqual([4, 8, 3, 58, 0]);
     expect([...PROTOBUF_PING]).toEqual([0]);
     const error = only(encodeProtobufReply({ id: 4, is: 'error', code: 100 })).message(2);

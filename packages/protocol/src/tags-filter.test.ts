@@ -20,11 +20,11 @@ test.each([
   ['lte', '5', '6'],
   ['gt', '10', '5'],
   ['gte', '5', '4'],
-])('[TF1] %s holds for %s and not for %s', (cmp, yes, no) => {
+])('[TF1] given a leaf with %s, when it is evaluated, then %s matches and %s does not', (cmp, yes, no) => {
   expect([accepts(leaf(cmp), { n: yes }), accepts(leaf(cmp), { n: no })]).toEqual([true, false]);
 });
 
-test('[TF1] a missing tag fits what denies, and nothing else', () => {
+test('[TF1] given a missing tag, when a leaf is evaluated, then only neq, nin and nex match', () => {
   const holding = ['eq', 'neq', 'in', 'nin', 'ex', 'nex', 'sw', 'lt', 'gte'].filter((cmp) =>
     accepts(leaf(cmp), {}),
   );
@@ -32,7 +32,7 @@ test('[TF1] a missing tag fits what denies, and nothing else', () => {
   expect(accepts(leaf('ex', { key: '__proto__' }), {})).toBe(false);
 });
 
-test('[TF2] and, or and not combine', () => {
+test('[TF2] given and, or and not, when they are evaluated, then they combine their nodes', () => {
   const filter = {
     op: 'and',
     nodes: [
