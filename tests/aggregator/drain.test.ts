@@ -22,7 +22,10 @@ test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] an operator drains and resumes an inst
       timeoutMs: 15_000,
     });
   }
-  const answer = await aggregator.ask('/v1/instances/tiny-1/drain', request('POST', { reason: 'kernel' }));
+  const answer = await aggregator.request(
+    '/v1/instances/tiny-1/drain',
+    request('POST', { reason: 'kernel' }),
+  );
   expect(answer).toMatchObject({
     status: 202,
     body: { name: 'tiny-1', directive: 'drain', load: { connections: 3 } },
@@ -37,21 +40,21 @@ test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] an operator drains and resumes an inst
   });
   expect(await readiness(two.port)).toBe(200);
 
-  const refused = await aggregator.ask('/v1/instances/tiny-2/drain', request('POST'));
+  const refused = await aggregator.request('/v1/instances/tiny-2/drain', request('POST'));
   expect(refused).toMatchObject({
     status: 409,
     body: { detail: 'No other instance of this service is serving.' },
   });
-  expect((await aggregator.ask('/v1/instances/tiny-2/drain', request('POST', { force: true }))).status).toBe(
-    202,
-  );
+  expect(
+    (await aggregator.request('/v1/instances/tiny-2/drain', request('POST', { force: true }))).status,
+  ).toBe(202);
   await until(async () => (await readiness(two.port)) === 503, {
     what: 'the forced instance',
     timeoutMs: 15_000,
   });
 
   for (const { name, port } of [one, two]) {
-    expect((await aggregator.ask(`/v1/instances/${name}/drain`, request('DELETE'))).status).toBe(202);
+    expect((await aggregator.request(`/v1/instances/${name}/drain`, request('DELETE'))).status).toBe(202);
     await until(async () => (await readiness(port)) === 200, { what: 'a ready instance', timeoutMs: 15_000 });
     await until(async () => (await aggregator.stateOf(name)) === 'up', {
       what: `${name} to be up again`,
@@ -69,12 +72,15 @@ test('[DV3] [DV9] given no valid token, a drain is rejected with 401; without OP
     request('POST', {}, 'wrong-token-0123456'),
     request('DELETE', undefined, 'x'),
   ]) {
-    expect((await aggregator.ask('/v1/instances/aggregator-test/drain', init)).status).toBe(401);
+    expect((await aggregator.request('/v1/instances/aggregator-test/drain', init)).status).toBe(401);
   }
-  expect((await aggregator.ask('/v1/instances/unknown/drain', request('POST'))).status).toBe(404);
-  const bad = await aggregator.ask('/v1/instances/aggregator-test/drain', request('POST', { forced: true }));
+  expect((await aggregator.request('/v1/instances/unknown/drain', request('POST'))).status).toBe(404);
+  const bad = await aggregator.request(
+    '/v1/instances/aggregator-test/drain',
+    request('POST', { forced: true }),
+  );
   expect(bad.status).toBe(422);
   expect(bad.body.detail[0].loc).toEqual(['body', 'forced']);
   await using closed = await startAggregator(stores);
-  expect((await closed.ask('/v1/instances/aggregator-test/drain', request('POST'))).status).toBe(403);
+  expect((await closed.request('/v1/instances/aggregator-test/drain', request('POST'))).status).toBe(403);
 });

@@ -29,7 +29,7 @@ export interface TestAggregator extends AsyncDisposable {
   readonly log: InMemoryLog;
   readonly url: string;
   readonly opsUrl: string;
-  ask(path: string, init?: RequestInit): Promise<Answer>;
+  request(path: string, init?: RequestInit): Promise<Answer>;
   /** State of an instance by name; undefined when it is not listed. */
   stateOf(name: string): Promise<string | undefined>;
 }
@@ -53,7 +53,7 @@ export const startAggregator = async (
   });
   const app = await createApp(config, { clock: systemClock, random: systemRandom, log });
   const url = `http://127.0.0.1:${app.port}`;
-  const ask = async (path: string, init: RequestInit = {}): Promise<Answer> => {
+  const request = async (path: string, init: RequestInit = {}): Promise<Answer> => {
     const response = await fetch(url + path, init);
     const text = await response.text();
     const isJson = response.headers.get('content-type')?.includes('json');
@@ -68,9 +68,9 @@ export const startAggregator = async (
     log,
     url,
     opsUrl: `http://127.0.0.1:${app.opsPort}`,
-    ask,
+    request,
     stateOf: async (name) => {
-      const { body } = await ask('/v1/fleet');
+      const { body } = await request('/v1/fleet');
       for (const { instances } of body.services) {
         for (const instance of instances) if (instance.name === name) return instance.state;
       }

@@ -30,13 +30,13 @@ test('[FH4] [FH12] when a process is killed with SIGKILL, it is not up within 5 
   });
   await untilState(aggregator, 'tiny-1', 'down', 5_000);
   expect(performance.now() - killedAt).toBeLessThan(5_000);
-  const { body, status } = await aggregator.ask('/health');
+  const { body, status } = await aggregator.request('/health');
   expect(status).toBe(503);
   expect(body.checks.tiny).toMatchObject({ status: 'unhealthy', up: 0 });
 
   await using _second = await startTiny(mine, { PORT: String(first.port), OPS_PORT: String(first.opsPort) });
   await untilState(aggregator, 'tiny-1', 'up');
-  const fleet = await aggregator.ask('/v1/fleet');
+  const fleet = await aggregator.request('/v1/fleet');
   const tiny = fleet.body.services.find((one: { service: string }) => one.service === 'tiny');
   expect(tiny).toMatchObject({ status: 'operational', total: 1, up: 1 });
 });
@@ -53,7 +53,7 @@ test('[SD2] [SD4] given a killed and a stopped instance, service discovery lists
   await leaving.ended();
   await untilState(aggregator, 'tiny-killed', 'down');
   await untilState(aggregator, 'tiny-leaving', undefined);
-  const { body } = await aggregator.ask('/sd/prometheus');
+  const { body } = await aggregator.request('/sd/prometheus');
   const names = body.map(
     (group: { labels: Record<string, string> }) => group.labels['__meta_fleet_instance_name'],
   );
@@ -69,7 +69,7 @@ test('[SD1] service discovery lists every instance once in the http_sd format, t
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
   await untilState(aggregator, 'tiny-1', 'up');
-  const { status, headers, body } = await aggregator.ask('/sd/prometheus');
+  const { status, headers, body } = await aggregator.request('/sd/prometheus');
   expect(status).toBe(200);
   expect(headers.get('content-type')).toMatch(/^application\/json/);
   const targets = body.map((group: { targets: string[] }) => group.targets);
@@ -82,13 +82,13 @@ test('[SD1] service discovery lists every instance once in the http_sd format, t
       expect(typeof value).toBe('string');
     }
   }
-  const filtered = await aggregator.ask('/sd/prometheus?service=tiny');
+  const filtered = await aggregator.request('/sd/prometheus?service=tiny');
   expect(filtered.body).toHaveLength(1);
 });
 
 test('[SD3] given a list that would be empty, the answer is 503', async () => {
   await using aggregator = await startAggregator(own());
-  const { status, headers } = await aggregator.ask('/sd/prometheus?service=unknown');
+  const { status, headers } = await aggregator.request('/sd/prometheus?service=unknown');
   expect(status).toBe(503);
   expect(headers.get('retry-after')).toBe('2');
 });
@@ -96,10 +96,10 @@ test('[SD3] given a list that would be empty, the answer is 503', async () => {
 test('[FH1] [FH11] [FH13] [FH14] [FH27] given a degraded fleet, /health has the status of the stores and of every service, and strict=1 is 503', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine, { EXPECTED: 'session-service=1' });
-  expect((await aggregator.ask('/health')).status).toBe(503);
+  expect((await aggregator.request('/health')).status).toBe(503);
   await using _tiny = await startTiny(mine, { SERVICE: 'session-service' });
   await untilState(aggregator, 'tiny-1', 'up');
-  const { status, body, headers } = await aggregator.ask('/health');
+  const { status, body, headers } = await aggregator.request('/health');
   // The tiny instance does not report on a database, and unknown is not healthy.
   expect(status).toBe(200);
   expect(headers.get('cache-control')).toBe('max-age=1');
@@ -115,7 +115,7 @@ test('[FH1] [FH11] [FH13] [FH14] [FH27] given a degraded fleet, /health has the 
     asOf: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
     ageMs: expect.any(Number),
   });
-  expect((await aggregator.ask('/health?strict=1')).status).toBe(503);
+  expect((await aggregator.request('/health?strict=1')).status).toBe(503);
 });
 
 test('[FH2] [FH15] /v1/fleet has an ETag of its version, and answers 304 while nothing has changed', async () => {
@@ -123,14 +123,14 @@ test('[FH2] [FH15] /v1/fleet has an ETag of its version, and answers 304 while n
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
   await untilState(aggregator, 'tiny-1', 'up');
-  const first = await aggregator.ask('/v1/fleet');
+  const first = await aggregator.request('/v1/fleet');
   const tag = first.headers.get('etag') ?? '';
   expect(tag).toMatch(/^W\/"aggregator-test-/);
-  const again = await aggregator.ask('/v1/fleet', { headers: { 'if-none-match': `"other", ${tag}` } });
+  const again = await aggregator.request('/v1/fleet', { headers: { 'if-none-match': `"other", ${tag}` } });
   expect(again).toMatchObject({ status: 304, body: '' });
   tiny.kill('SIGKILL');
   await untilState(aggregator, 'tiny-1', 'down');
-  const changed = await aggregator.ask('/v1/fleet', { headers: { 'if-none-match': tag } });
+  const changed = await aggregator.request('/v1/fleet', { headers: { 'if-none-match': tag } });
   expect(changed.status).toBe(200);
   expect(changed.body.version).toBeGreaterThan(first.body.version);
 });
@@ -141,7 +141,7 @@ test('[FH3] public answers contain no addresses and no process ids', async () =>
   await using tiny = await startTiny(mine);
   await untilState(aggregator, 'tiny-1', 'up');
   for (const path of ['/health', '/v1/fleet', '/']) {
-    const text = JSON.stringify((await aggregator.ask(path)).body);
+    const text = JSON.stringify((await aggregator.request(path)).body);
     expect(text).not.toContain('127.0.0.1');
     expect(text).not.toContain(String(tiny.port));
     expect(text).not.toContain('"pid"');
@@ -153,10 +153,10 @@ test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of thei
   await using aggregator = await startAggregator(mine, { EXPECTED: 'tiny=1' });
   await using tiny = await startTiny(mine);
   await untilState(aggregator, 'tiny-1', 'up');
-  const service = await aggregator.ask('/health/tiny');
+  const service = await aggregator.request('/health/tiny');
   expect(service).toMatchObject({ status: 200, body: { status: 'healthy', up: 1, expected: 1 } });
   expect(service.body.checks['tiny-1']).toMatchObject({ status: 'healthy', state: 'up' });
-  const instance = await aggregator.ask('/health/tiny/tiny-1');
+  const instance = await aggregator.request('/health/tiny/tiny-1');
   expect(instance.body).toMatchObject({
     status: 'healthy',
     service: 'tiny',
@@ -164,11 +164,11 @@ test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of thei
     state: 'up',
   });
   for (const path of ['/health/unknown', '/health/tiny/unknown', '/health/tiny/tiny-1/x', '/health/TINY']) {
-    expect([path, (await aggregator.ask(path)).status]).toEqual([path, 404]);
+    expect([path, (await aggregator.request(path)).status]).toEqual([path, 404]);
   }
-  const word = await aggregator.ask('/health/tiny', { headers: { accept: 'text/plain' } });
+  const word = await aggregator.request('/health/tiny', { headers: { accept: 'text/plain' } });
   expect(word.body).toBe('healthy\n');
-  const draft = await aggregator.ask('/health', { headers: { accept: 'application/health+json' } });
+  const draft = await aggregator.request('/health', { headers: { accept: 'application/health+json' } });
   expect(draft.headers.get('content-type')).toMatch(/^application\/health\+json/);
   expect(draft.body).toMatchObject({ status: 'warn', serviceId: 'muster' });
   expect(draft.body.checks['tiny:instances'][0]).toMatchObject({ componentId: 'tiny-1', status: 'pass' });
@@ -178,7 +178,7 @@ test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of thei
   });
   tiny.kill('SIGKILL');
   await untilState(aggregator, 'tiny-1', 'down');
-  expect(await aggregator.ask('/health/tiny/tiny-1')).toMatchObject({
+  expect(await aggregator.request('/health/tiny/tiny-1')).toMatchObject({
     status: 503,
     body: { why: 'refused' },
   });
@@ -186,19 +186,19 @@ test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of thei
 
 test('[FH8] [FH22] a badge is an SVG below 1,000 bytes; unknown names are 404', async () => {
   await using aggregator = await startAggregator(own());
-  const { status, headers, body } = await aggregator.ask('/badge/fleet.svg');
+  const { status, headers, body } = await aggregator.request('/badge/fleet.svg');
   expect(status).toBe(200);
   expect(headers.get('content-type')).toMatch(/^image\/svg\+xml/);
   expect(body).toMatch(/^<svg .*fleet: No data yet.*<\/svg>$/);
   expect(Buffer.byteLength(body)).toBeLessThan(1_000);
-  expect((await aggregator.ask('/badge/unknown.svg')).status).toBe(404);
-  expect((await aggregator.ask('/badge/%3Cscript%3E.svg')).status).toBe(404);
-  expect((await aggregator.ask('/badge/fleet.png')).status).toBe(422);
+  expect((await aggregator.request('/badge/unknown.svg')).status).toBe(404);
+  expect((await aggregator.request('/badge/%3Cscript%3E.svg')).status).toBe(404);
+  expect((await aggregator.request('/badge/fleet.png')).status).toBe(422);
 });
 
 test('[CP4] given no known load, /v1/capacity answers 503', async () => {
   await using aggregator = await startAggregator(own());
-  expect((await aggregator.ask('/v1/capacity')).status).toBe(503);
+  expect((await aggregator.request('/v1/capacity')).status).toBe(503);
 });
 
 test('[IS3] when a process hangs, it is down within 7 s; when it continues, it is up', async () => {

@@ -21,7 +21,7 @@ test('[FH5] [FH16] [FH17] unknown paths, other methods and invalid queries are r
     '/v1/fleet/',
     '/V1/fleet',
   ]) {
-    const { status, body } = await aggregator.ask(path);
+    const { status, body } = await aggregator.request(path);
     expect([path, status, body.title]).toEqual([path, 404, 'Not found']);
   }
   for (const path of [
@@ -33,15 +33,15 @@ test('[FH5] [FH16] [FH17] unknown paths, other methods and invalid queries are r
     '/readyz',
     '/assets/x',
   ]) {
-    const { status, headers } = await aggregator.ask(path, { method: 'POST', body: '{}' });
+    const { status, headers } = await aggregator.request(path, { method: 'POST', body: '{}' });
     expect([path, status, headers.get('allow')]).toEqual([path, 405, 'GET, HEAD']);
   }
-  const bad = await aggregator.ask('/health?strict=maybe');
+  const bad = await aggregator.request('/health?strict=maybe');
   expect(bad.status).toBe(422);
   expect(bad.body.detail[0].loc).toEqual(['query', 'strict']);
-  const long = await aggregator.ask(`/sd/prometheus?service=${'x'.repeat(65)}`);
+  const long = await aggregator.request(`/sd/prometheus?service=${'x'.repeat(65)}`);
   expect(long.status).toBe(422);
-  expect((await aggregator.ask('/health', { method: 'HEAD' })).body).toBe('');
+  expect((await aggregator.request('/health', { method: 'HEAD' })).body).toBe('');
 });
 
 test('[FH18] given bytes that are not HTTP, the answer is 400, and other requests are answered', async () => {
@@ -56,7 +56,7 @@ test('[FH18] given bytes that are not HTTP, the answer is 400, and other request
       .end('\u0000\u0001 nonsense\r\n\r\n');
   });
   expect(answer).toMatch(/^HTTP\/1\.1 400 /);
-  expect((await aggregator.ask('/v1/fleet')).status).toBe(200);
+  expect((await aggregator.request('/v1/fleet')).status).toBe(200);
 });
 
 /** Reads events until there are enough. */
@@ -130,14 +130,14 @@ test('[FH6] [FH19] [FH20] [FH21] given Redis is unavailable, the aggregator answ
     timeoutMs: 15_000,
   });
   await redis.stop();
-  await until(async () => (await aggregator.ask('/health')).body.checks.redis.status === 'unhealthy', {
+  await until(async () => (await aggregator.request('/health')).body.checks.redis.status === 'unhealthy', {
     what: 'the loss of redis',
     timeoutMs: 6_000,
   });
-  const { status, body } = await aggregator.ask('/v1/fleet');
+  const { status, body } = await aggregator.request('/v1/fleet');
   expect(status).toBe(200);
   expect(body.frozen).toBe(true);
-  expect((await aggregator.ask('/readyz')).status).toBe(200);
+  expect((await aggregator.request('/readyz')).status).toBe(200);
   // Longer than heartbeats live.
   await sleep(2_500);
   await until(() => aggregator.stateOf('tiny-1'), {
@@ -147,7 +147,7 @@ test('[FH6] [FH19] [FH20] [FH21] given Redis is unavailable, the aggregator answ
   });
   expect(aggregator.log.of('instance.changed').map(({ fields }) => fields['to'])).not.toContain('down');
   await redis.start();
-  await until(async () => (await aggregator.ask('/v1/fleet')).body.frozen === false, {
+  await until(async () => (await aggregator.request('/v1/fleet')).body.frozen === false, {
     what: 'the registry',
     timeoutMs: 10_000,
   });
@@ -159,7 +159,7 @@ test('[FH6] [FH19] [FH20] [FH21] given Redis is unavailable, the aggregator answ
 
 test('[CO3] [CO16] [CO17] the page has a strict policy, its assets are cached, and it shows the fleet without scripts', async () => {
   await using aggregator = await startAggregator(stores);
-  const { status, headers, body } = await aggregator.ask('/');
+  const { status, headers, body } = await aggregator.request('/');
   expect(status).toBe(200);
   expect(headers.get('content-security-policy')).toContain("default-src 'self'");
   expect(headers.get('content-security-policy')).not.toContain('unsafe');

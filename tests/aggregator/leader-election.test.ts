@@ -16,7 +16,7 @@ const own = () => {
   return { redisUrl: stores.redisUrl, redisPrefix: `${stores.redisPrefix}${serial}:` };
 };
 const leaderOf = async (aggregator: TestAggregator) =>
-  (await aggregator.ask('/v1/fleet')).body.leader as { name: string; epoch: number } | null;
+  (await aggregator.request('/v1/fleet')).body.leader as { name: string; epoch: number } | null;
 
 interface Hook {
   readonly headers: IncomingMessage['headers'];
@@ -121,7 +121,7 @@ test('[LD2] given a newer leader, a write of an older epoch is refused', async (
   // Long enough for an incident, and for its write to be refused.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   clearInterval(writer);
-  expect((await aggregator.ask('/v1/incidents')).body.items).toEqual([]);
+  expect((await aggregator.request('/v1/incidents')).body.items).toEqual([]);
   redis.disconnect();
 });
 
@@ -148,11 +148,11 @@ test('[WH1] [WH3] [IN3] given an outage, one signed webhook is posted for its in
     text: 'tiny: Major outage (tiny-1 down refused)',
     incident: { subject: 'tiny', severity: 'major_outage', seq: 1 },
   });
-  await until(async () => (await second.ask('/v1/incidents?state=open')).body.items.length === 1, {
+  await until(async () => (await second.request('/v1/incidents?state=open')).body.items.length === 1, {
     what: 'the incident at the other aggregator',
   });
   await using _again = await startTiny(mine, { PORT: String(tiny.port), OPS_PORT: String(tiny.opsPort) });
-  await until(async () => (await second.ask('/v1/incidents?state=closed')).body.items.length === 1, {
+  await until(async () => (await second.request('/v1/incidents?state=closed')).body.items.length === 1, {
     what: 'the end of the incident',
     timeoutMs: 60_000,
     intervalMs: 500,

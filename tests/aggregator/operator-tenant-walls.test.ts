@@ -100,7 +100,7 @@ const sum = (list: readonly { sockets: readonly unknown[] | null }[]) =>
   list.reduce((count, { sockets }) => count + (sockets?.length ?? 0), 0);
 
 const operator = (on: TestAggregator, path: string, init: RequestInit = {}): Promise<Answer> =>
-  on.ask(`/v1/operator/${path}`, {
+  on.request(`/v1/operator/${path}`, {
     ...init,
     headers: { authorization: `Bearer ${OPS_TOKEN}`, 'content-type': 'application/json' },
   });
@@ -343,7 +343,7 @@ test('[CM14] the command line names the tenant of sessions, groups and tails', a
     return { code: await code, out: out.join('\n'), err: err.join('\n') };
   };
   const tail = start(['tail', 'line', '--tenant', 'kiosk', '--count', '1', '--json']);
-  await until(() => tail.err.includes('subscribed to line'), { what: 'the tail to be subscribed' });
+  await until(() => tail.err.includes('listening to line'), { what: 'the tail to be subscribed' });
   await publishAs(members.default, 'line', 'of default');
   await publishAs(members.kiosk, 'line', 'of the kiosk');
   expect(await tail.code).toBe(0);

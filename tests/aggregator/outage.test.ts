@@ -29,11 +29,11 @@ interface IncidentBody {
   readonly isStartUnknown?: boolean;
 }
 const incidentsOf = async (aggregator: TestAggregator): Promise<IncidentBody[]> =>
-  (await aggregator.ask('/v1/incidents')).body.items;
+  (await aggregator.request('/v1/incidents')).body.items;
 const ofRedis = (incidents: readonly IncidentBody[]) =>
   incidents.filter(({ subject }) => subject === 'redis');
 const secondsDown = async (aggregator: TestAggregator): Promise<number> => {
-  const { body } = await aggregator.ask('/v1/history?service=redis&days=1');
+  const { body } = await aggregator.request('/v1/history?service=redis&days=1');
   return body.items?.[0]?.days[0]?.seconds.major_outage ?? 0;
 };
 const openHook = async () => {
@@ -62,7 +62,7 @@ const startFleet = async () => {
   const two = stack.use(await start('agg-2'));
   stack.use(await startTiny(stores, QUICK));
   for (const each of [one, two]) {
-    await until(async () => (await each.ask('/v1/fleet')).body, {
+    await until(async () => (await each.request('/v1/fleet')).body, {
       ok: ({ leader, dependencies: { redis } }) =>
         leader !== null && redis.status === 'up' && redis.reporters === 3,
       what: 'an operational fleet',
@@ -72,7 +72,7 @@ const startFleet = async () => {
   return { one, two, start, hook };
 };
 const untilDown = (aggregator: TestAggregator) =>
-  until(async () => (await aggregator.ask('/health')).body, {
+  until(async () => (await aggregator.request('/health')).body, {
     ok: ({ impact }) => impact?.[0]?.users.startsWith('Messages are not delivered') === true,
     what: 'an impact',
   });
@@ -99,7 +99,7 @@ test('[IN6] [IN19] [IN20] [IN22] [FH9] [FH25] when Redis stops, the impact is sh
     expect([since >= stoppedAt - 1, since <= Date.now()]).toEqual([true, true]);
     const [kept] = await untilIncident(each, ({ isUnsaved }) => isUnsaved === true);
     expect(kept).toMatchObject({ severity: 'major_outage' });
-    expect((await each.ask('/feed.atom')).body).not.toContain('redis');
+    expect((await each.request('/feed.atom')).body).not.toContain('redis');
   }
   expect(hook.received).toEqual([]);
   const before = Math.floor((Date.now() - stoppedAt) / 1_000);
@@ -116,7 +116,7 @@ test('[IN6] [IN19] [IN20] [IN22] [FH9] [FH25] when Redis stops, the impact is sh
   expect(openedAt).toBeLessThan(stoppedAt + 3_000);
   expect(closedAt).toBeGreaterThanOrEqual(backAt - 1_000);
   expect(closedAt).toBeLessThan(backAt + 4_000);
-  expect((await one.ask('/feed.atom')).body).toContain(first?.id);
+  expect((await one.request('/feed.atom')).body).toContain(first?.id);
   await until(() => hook.received.filter(({ incident }) => incident.subject === 'redis'), {
     ok: (all) => all.length >= 2,
     what: 'both webhooks',

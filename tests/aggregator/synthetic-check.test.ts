@@ -26,7 +26,7 @@ test('[JO1] [JO6] [JO11] [JO12] given a real fleet, synthetic checks succeed ove
     SYNTHETIC_CHECK_INTERVAL_MS: '1000',
     EXPECTED,
   });
-  const lastCheck = async () => (await aggregator.ask('/v1/fleet')).body.journey;
+  const lastCheck = async () => (await aggregator.request('/v1/fleet')).body.journey;
   const seen = await until(lastCheck, {
     what: 'a synthetic check',
     ok: (now) => now?.status === 'ok',
@@ -49,7 +49,7 @@ test('[JO1] [JO6] [JO11] [JO12] given a real fleet, synthetic checks succeed ove
     EXPECTED,
   });
   // It does not run checks itself, and shows the result of the leader.
-  await until(async () => (await second.ask('/v1/fleet')).body.journey?.status === 'ok', {
+  await until(async () => (await second.request('/v1/fleet')).body.journey?.status === 'ok', {
     what: 'the result of the leader',
   });
   expect(await (await fetch(`${second.opsUrl}/metrics`)).text()).toMatch(
@@ -70,7 +70,7 @@ test('[JO4] when a synthetic check fails or its aggregator stops, no session of 
   const aggregator = await startAggregator(stores, env);
   const live = async (): Promise<{ id: string }[]> =>
     (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
-  const lastCheck = async () => (await aggregator.ask('/v1/fleet')).body.journey?.status;
+  const lastCheck = async () => (await aggregator.request('/v1/fleet')).body.journey?.status;
   const untilCheck = (wanted: string) =>
     until(lastCheck, { ok: (status) => status === wanted, what: wanted, timeoutMs: 20_000 });
   await untilCheck('ok');
@@ -92,7 +92,7 @@ test('[JO7] given no API key, no synthetic check runs', async () => {
   await using aggregator = await startAggregator(stores, { SYNTHETIC_CHECK_INTERVAL_MS: '1000', EXPECTED });
   await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', { what: 'a fleet' });
   await new Promise((resolve) => setTimeout(resolve, 2_500));
-  expect((await aggregator.ask('/v1/fleet')).body.journey).toBeUndefined();
+  expect((await aggregator.request('/v1/fleet')).body.journey).toBeUndefined();
 });
 
 test('[JO3] given an earlier result, it is not shown while the store is unavailable and no leader is elected', async () => {

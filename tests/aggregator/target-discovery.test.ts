@@ -5,7 +5,7 @@ import { FAST, startAggregator, startTiny, type TestAggregator } from './fixture
 
 const stores = useTestStores();
 const tinies = async (aggregator: TestAggregator): Promise<string[]> => {
-  const { body } = await aggregator.ask('/v1/fleet');
+  const { body } = await aggregator.request('/v1/fleet');
   const service = body.services.find((one: { service: string }) => one.service === 'tiny');
   return service.instances.map(
     ({ name, state, why }: Record<string, string>) => `${name} ${state}${state === 'up' ? '' : ` ${why}`}`,
@@ -28,8 +28,8 @@ test('[TG2] [TG4] [TG5] given a target with another registry, it is shown as unr
     what: 'both, each once',
     timeoutMs: 20_000,
   });
-  expect((await aggregator.ask('/health/tiny')).body.status).toBe('degraded');
-  expect(JSON.stringify((await aggregator.ask('/v1/fleet')).body)).not.toContain(String(elsewhere.port));
+  expect((await aggregator.request('/health/tiny')).body.status).toBe('degraded');
+  expect(JSON.stringify((await aggregator.request('/v1/fleet')).body)).not.toContain(String(elsewhere.port));
   elsewhere.kill('SIGKILL');
   await until(() => tinies(aggregator), {
     ok: (seen) => seen.includes(shown('down refused')[1] ?? ''),

@@ -62,9 +62,9 @@ const instance = createInstance({
   opsPort: ops.port,
   clock: systemClock,
 });
-const world = { clock: systemClock, random: systemRandom, log };
+const runtime = { clock: systemClock, random: systemRandom, log };
 const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
-watchLocalFaults({ ...world, health, instance, metrics, aggregators, afterMs });
+watchLocalFaults({ ...runtime, health, instance, metrics, aggregators, afterMs });
 const heartbeat = createHeartbeat({
   redis,
   instance,

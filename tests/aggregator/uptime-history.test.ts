@@ -7,7 +7,7 @@ const stores = useTestStores();
 
 /** Seconds that the history of the aggregators' own service holds for today. */
 const counted = async (aggregator: TestAggregator): Promise<number> => {
-  const { body } = await aggregator.ask('/v1/history?service=health-aggregator&days=1');
+  const { body } = await aggregator.request('/v1/history?service=health-aggregator&days=1');
   const seconds: Record<string, number> = body.items?.[0]?.days[0]?.seconds ?? {};
   return Object.values(seconds).reduce((sum, one) => sum + one, 0);
 };
@@ -23,7 +23,7 @@ test('[HY4] when the aggregator that wrote history stops, the history remains', 
   await first[Symbol.asyncDispose]();
   await using second = await startAggregator(stores);
   await until(async () => (await counted(second)) >= before, { what: 'the same history', timeoutMs: 2_000 });
-  const { body } = await second.ask('/v1/history');
+  const { body } = await second.request('/v1/history');
   expect(body.items.map(({ service }: { service: string }) => service)).toContain('fleet');
   expect(body.items[0].days).toHaveLength(90);
 }, 40_000);
@@ -31,9 +31,9 @@ test('[HY4] when the aggregator that wrote history stops, the history remains', 
 test('[HY8] given an invalid query or an unknown service, history answers 422 or 404', async () => {
   await using aggregator = await startAggregator(stores);
   for (const days of ['0', '91', 'x', '1.5']) {
-    const { status, body } = await aggregator.ask(`/v1/history?days=${days}`);
+    const { status, body } = await aggregator.request(`/v1/history?days=${days}`);
     expect([days, status, body.detail?.[0].loc]).toEqual([days, 422, ['query', 'days']]);
   }
-  expect((await aggregator.ask('/v1/history?service=unknown')).status).toBe(404);
-  expect((await aggregator.ask('/v1/incidents?state=old')).status).toBe(422);
+  expect((await aggregator.request('/v1/history?service=unknown')).status).toBe(404);
+  expect((await aggregator.request('/v1/incidents?state=old')).status).toBe(422);
 });

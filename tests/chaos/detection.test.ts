@@ -46,7 +46,7 @@ test('[CH1] a killed instance is not up within 3.5 s at any phase of its probes,
   await using _second = await startTiny(mine, {
     ...{ INSTANCE_NAME: 'tiny-x', PORT: String(first.port), OPS_PORT: String(first.opsPort) },
   });
-  await until(async () => (await aggregator.ask('/v1/fleet')).body.services, {
+  await until(async () => (await aggregator.request('/v1/fleet')).body.services, {
     ok: (services) => {
       const named = services.flatMap(({ instances }: { instances: { name: string; state: string }[] }) =>
         instances.filter(({ name }) => name === 'tiny-x'),
@@ -96,7 +96,7 @@ test('[CH8] most of a service killed at once is down at once; most of it hanging
   for (const { name } of [one, two]) {
     expect(await timeline.untilState(name, ['down'], killedAt), timeline.text()).toBeLessThanOrEqual(5_000);
   }
-  await until(async () => (await aggregator.ask('/health/tiny')).body, {
+  await until(async () => (await aggregator.request('/health/tiny')).body, {
     ok: ({ status, up, expected }) => status === 'degraded' && up === 1 && expected === 3,
     what: 'one of three, degraded',
   });
@@ -118,7 +118,7 @@ test('[CH9] an instance that stops and starts every few seconds is flapping afte
   await using _last = await startTiny(mine, { PORT: port, OPS_PORT: opsPort });
   await timeline.untilState('tiny-1', ['degraded'], performance.now(), 15_000);
   // A process that starts may be called slow first.
-  await until(async () => (await aggregator.ask('/health/tiny/tiny-1')).body, {
+  await until(async () => (await aggregator.request('/health/tiny/tiny-1')).body, {
     ok: ({ why }) => why === 'flapping',
     what: 'flapping as the reason',
   });
@@ -129,9 +129,9 @@ test('[CH10] an aggregator that starts without Redis is ready, and reports nothi
   const { url } = redis;
   await redis.stop();
   await using aggregator = await startAggregator({ redisUrl: url, redisPrefix: 'cold:' });
-  expect((await aggregator.ask('/readyz')).status).toBe(200);
-  expect((await aggregator.ask('/sd/prometheus?service=tiny')).status).toBe(503);
-  const health = await aggregator.ask('/health');
+  expect((await aggregator.request('/readyz')).status).toBe(200);
+  expect((await aggregator.request('/sd/prometheus?service=tiny')).status).toBe(503);
+  const health = await aggregator.request('/health');
   expect(health).toMatchObject({ status: 503, body: { status: expect.not.stringMatching(/^healthy$/) } });
 });
 
@@ -145,7 +145,7 @@ test('[CH14] an instance whose event loop stalls for 400 ms each second is degra
   expect(await timeline.untilState('tiny-1', ['degraded'], upAt), timeline.text()).toBeLessThanOrEqual(
     12_000,
   );
-  await until(async () => (await aggregator.ask('/health/tiny/tiny-1')).body, {
+  await until(async () => (await aggregator.request('/health/tiny/tiny-1')).body, {
     ok: ({ why }) => why === 'loop_slow',
     what: 'a slow loop as the reason',
   });

@@ -63,10 +63,13 @@ test('[CM17] given Postgres is stopped, when any command needs it, then it ends 
   );
   for (const fault of [server.refuse, server.blackhole]) {
     await fault();
-    await until(async () => (await aggregator.ask('/health')).body.checks.database?.status === 'unhealthy', {
-      what: 'Postgres to be down for the fleet',
-      timeoutMs: 20_000,
-    });
+    await until(
+      async () => (await aggregator.request('/health')).body.checks.database?.status === 'unhealthy',
+      {
+        what: 'Postgres to be down for the fleet',
+        timeoutMs: 20_000,
+      },
+    );
     await Promise.all(
       ['sessions list', 'keys list', 'tail news'].map(async (command) => {
         const startedAt = performance.now();

@@ -112,7 +112,7 @@ describe('drain', () => {
       await protocolClient(other.wsUrl),
     ];
     const order = (method: string) =>
-      aggregator.ask('/v1/instances/gw-ordered/drain', {
+      aggregator.request('/v1/instances/gw-ordered/drain', {
         method,
         headers: { authorization: `Bearer ${OPS_TOKEN}`, 'content-type': 'application/json' },
         ...(method === 'POST' ? { body: '{"reason":"kernel"}' } : {}),

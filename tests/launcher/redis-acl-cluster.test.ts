@@ -74,7 +74,7 @@ test('[RD10] on a cluster the account of the guide, with the rules for a cluster
   const closed = [one, two].map((client) => new Promise((resolve) => client!.once('disconnected', resolve)));
   expect((await service.service('DELETE', `/v1/sessions/${body.id}`)).status).toBe(204);
   expect(await Promise.all(closed)).toMatchObject([{ code: 4501 }, { code: 4501 }]);
-  expect((await aggregator.ask('/v1/fleet')).status).toBe(200);
+  expect((await aggregator.request('/v1/fleet')).status).toBe(200);
   expect(await refused()).toEqual([]);
   for (const { opsUrl } of [service, ...gateways, aggregator]) {
     expect(await (await fetch(`${opsUrl}/health`)).json()).toMatchObject({

@@ -55,13 +55,13 @@ const useEverything = async (): Promise<void> => {
   client.disconnect();
   expect((await service.bearer(body.token, 'GET', '/v1/session')).status).toBe(200);
   expect((await service.service('DELETE', `/v1/sessions/${body.id}`)).status).toBeLessThan(300);
-  expect((await aggregator.ask('/v1/fleet')).status).toBe(200);
+  expect((await aggregator.request('/v1/fleet')).status).toBe(200);
 };
 
 test('[RD10] the account of the guide is enough for everything', async () => {
   await useEverything();
   const headers = { authorization: `Bearer ${'x'.repeat(16)}` };
-  const drain = await aggregator.ask('/v1/instances/gw-test/drain', { method: 'DELETE', headers });
+  const drain = await aggregator.request('/v1/instances/gw-test/drain', { method: 'DELETE', headers });
   expect(drain.status).toBe(202);
   expect(await refused()).toEqual([]);
   for (const ops of [service.opsUrl, gateway.opsUrl, aggregator.opsUrl]) {

@@ -91,8 +91,8 @@ interface FleetBody {
   readonly impact?: readonly { readonly subject: string }[];
 }
 
-const fleetOf = async (aggregator: { ask(path: string): Promise<{ status: number; body: unknown }> }) => {
-  const { status, body } = await aggregator.ask('/health');
+const fleetOf = async (aggregator: { request(path: string): Promise<{ status: number; body: unknown }> }) => {
+  const { status, body } = await aggregator.request('/health');
   return { code: status, ...(body as FleetBody) };
 };
 

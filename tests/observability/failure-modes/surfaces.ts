@@ -50,7 +50,7 @@ const reportedBy = async (
   return { status: code, health: body.status, reason: body.checks[dependency]?.reason };
 };
 const fleetHealth = async ({ aggregator }: Trio) => {
-  const { status, body } = await aggregator.ask('/health');
+  const { status, body } = await aggregator.request('/health');
   return { code: status, body: body as HealthResponse };
 };
 

@@ -17,8 +17,8 @@ test('[TG1] addresses, host names with a port and SRV records are accepted, anyt
 });
 
 test('[TG3] given an address, when it is resolved, then it is the target', async () => {
-  const lead = parseTargetSource('ws-gateway=[::1]:8200');
-  expect(lead && (await resolveTargetSource(lead))).toEqual([
+  const source = parseTargetSource('ws-gateway=[::1]:8200');
+  expect(source && (await resolveTargetSource(source))).toEqual([
     { service: 'ws-gateway', address: '[::1]:8200' },
   ]);
 });

@@ -14,7 +14,7 @@ const instance = (name: string, connections?: number, state: InstanceState = 'up
   beatAgeMs: 0,
   load: connections === undefined ? {} : { connections, connectionsLimit: 1_000 },
 });
-const view = (
+const snapshotOf = (
   instances: readonly InstanceSnapshot[],
   status: 'operational' | 'unknown' = 'operational',
 ): FleetSnapshot => ({
@@ -38,7 +38,7 @@ test('[CP1] capacity is counted over the instances that accept new connections',
     instance('c', 500, 'draining'),
     instance('d', 9, 'down'),
   ];
-  expect(capacityOf(view(instances))).toEqual({
+  expect(capacityOf(snapshotOf(instances))).toEqual({
     'ws-gateway': {
       used: 1_200,
       limit: 2_000,
@@ -52,15 +52,16 @@ test('[CP1] capacity is counted over the instances that accept new connections',
 
 test('[CP3] given a utilisation above 70 %, another replica is advised; for an empty service one', () => {
   const advice = (...used: number[]) =>
-    capacityOf(view(used.map((count, index) => instance(`i${index}`, count))))['ws-gateway']?.advice.replicas;
+    capacityOf(snapshotOf(used.map((count, index) => instance(`i${index}`, count))))['ws-gateway']?.advice
+      .replicas;
   expect(advice(700, 700)).toBe(2);
   expect(advice(701, 700)).toBe(3);
   expect(advice(0, 0)).toBe(1);
 });
 
 test('[CP2] [CP5] given unknown or outdated load, it is left out, never zero', () => {
-  expect(capacityOf(view([instance('a', 10)], 'unknown'))).toEqual({});
-  expect(capacityOf(view([instance('a', 10, 'down')]))).toEqual({});
-  expect(capacityOf(view([instance('a')]))).toEqual({});
-  expect(capacityOf(view([{ ...instance('a', 10), beatAgeMs: 15_001 }]))).toEqual({});
+  expect(capacityOf(snapshotOf([instance('a', 10)], 'unknown'))).toEqual({});
+  expect(capacityOf(snapshotOf([instance('a', 10, 'down')]))).toEqual({});
+  expect(capacityOf(snapshotOf([instance('a')]))).toEqual({});
+  expect(capacityOf(snapshotOf([{ ...instance('a', 10), beatAgeMs: 15_001 }]))).toEqual({});
 });

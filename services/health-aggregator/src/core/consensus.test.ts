@@ -2,9 +2,9 @@ import { expect, test } from 'vitest';
 import { createFleetState } from './fleet.ts';
 import type { DependencyReading, ObservedHeartbeat } from './ports.ts';
 
-const PACES = { normalMs: 2_000, fastMs: 500, downMs: 5_000 };
+const CHECK_INTERVALS = { normalMs: 2_000, fastMs: 500, downMs: 5_000 };
 
-const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) => {
+const fleetOf = (statuses: Readonly<Record<string, DependencyReading['status']>>) => {
   let now = 1_000_000;
   const clock = { now: () => now, monotonic: () => now };
   const fleet = createFleetState({
@@ -13,9 +13,9 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
     observer: { name: 'observer', version: '1', startedAt: now },
     expected: {},
     staleAfterMs: 15_000,
-    checkIntervals: PACES,
+    checkIntervals: CHECK_INTERVALS,
   });
-  const heartbeats = Object.entries(words).map(
+  const heartbeats = Object.entries(statuses).map(
     ([id, status], index): ObservedHeartbeat => ({
       ...{ id, name: id, service: id.startsWith('gw') ? 'ws-gateway' : 'session-service', version: '1' },
       ...{ address: `10.0.0.1:${index}`, opsAddress: `10.0.0.2:${index}`, startedAt: 0, load: {} },
@@ -30,7 +30,7 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
     fleet.tick();
   }
   return {
-    ask: (id: string, dependency = 'redis') => fleet.consensus(dependency, id),
+    query: (id: string, dependency = 'redis') => fleet.consensus(dependency, id),
     pass: (ms: number) => {
       now += ms;
     },
@@ -39,22 +39,25 @@ const fleetOf = (words: Readonly<Record<string, DependencyReading['status']>>) =
 
 test('[LF1] [LF4] a fault is local when at least two other instances report and fewer than half of them share it', () => {
   const alone = fleetOf({ gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' });
-  expect(alone.ask('gw1')).toMatchObject({ observers: 3, failing: 0, isLocal: true });
-  expect(fleetOf({ gw1: 'down', gw2: 'down', ss1: 'up' }).ask('gw1').isLocal).toBe(false);
-  expect(fleetOf({ gw1: 'down', gw2: 'up' }).ask('gw1').isLocal).toBe(false);
-  expect(fleetOf({ gw1: 'down', gw2: 'up', ss1: 'unknown' }).ask('gw1').observers).toBe(1);
+  expect(alone.query('gw1')).toMatchObject({ observers: 3, failing: 0, isLocal: true });
+  expect(fleetOf({ gw1: 'down', gw2: 'down', ss1: 'up' }).query('gw1').isLocal).toBe(false);
+  expect(fleetOf({ gw1: 'down', gw2: 'up' }).query('gw1').isLocal).toBe(false);
+  expect(fleetOf({ gw1: 'down', gw2: 'up', ss1: 'unknown' }).query('gw1').observers).toBe(1);
   alone.pass(10_001);
-  expect(alone.ask('gw1')).toMatchObject({ observers: 0, isLocal: false });
+  expect(alone.query('gw1')).toMatchObject({ observers: 0, isLocal: false });
 });
 
 test('[LF2] [LF5] [LF6] [LF7] only an instance with a known fault may leave, at most a quarter of a service, and never the last instance', () => {
-  const words = { gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' } as const;
-  expect(fleetOf(words).ask('gw1').quota).toEqual({ service: 'ws-gateway', most: 1 });
-  expect(fleetOf(words).ask('gw2').quota).toBeUndefined();
-  expect(fleetOf(words).ask('stranger').quota).toBeUndefined();
-  expect(fleetOf(words).ask('gw1', 'nothing-of-this-name')).toMatchObject({ observers: 0, isLocal: false });
+  const statuses = { gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' } as const;
+  expect(fleetOf(statuses).query('gw1').quota).toEqual({ service: 'ws-gateway', most: 1 });
+  expect(fleetOf(statuses).query('gw2').quota).toBeUndefined();
+  expect(fleetOf(statuses).query('unknown').quota).toBeUndefined();
+  expect(fleetOf(statuses).query('gw1', 'nothing-of-this-name')).toMatchObject({
+    observers: 0,
+    isLocal: false,
+  });
   const last = fleetOf({ gw1: 'up', gw2: 'up', ss1: 'down' });
-  expect(last.ask('ss1')).toMatchObject({ isLocal: true, quota: undefined });
+  expect(last.query('ss1')).toMatchObject({ isLocal: true, quota: undefined });
   const many = Object.fromEntries(Array.from({ length: 8 }, (_, index) => [`gw${index}`, 'up' as const]));
-  expect(fleetOf({ ...many, gw0: 'down' }).ask('gw0').quota?.most).toBe(2);
+  expect(fleetOf({ ...many, gw0: 'down' }).query('gw0').quota?.most).toBe(2);
 });

@@ -18,7 +18,7 @@ test('[IS16] the fourth failure within a minute makes an instance flapping, a fa
 
 test('[IS17] given a flapping instance, it is steady when the penalty has decayed, after 15 minutes at most', () => {
   const damping = new FlapDamping();
-  for (let fall = 0; fall < 4; fall += 1) damping.recordFailure(fall * 4_000);
+  for (let failure = 0; failure < 4; failure += 1) damping.recordFailure(failure * 4_000);
   expect(damping.isFlapping(9 * 60_000)).toBe(true);
   expect(damping.isFlapping(11 * 60_000)).toBe(false);
   const stubborn = new FlapDamping();

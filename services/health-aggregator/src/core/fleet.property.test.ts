@@ -14,12 +14,12 @@ const event = fc.oneof(
   fc.record({ is: fc.constant('pass' as const), ms: fc.integer({ min: 0, max: 20_000 }) }),
   fc.record({
     is: fc.constant('heartbeat' as const),
-    life: fc.integer({ min: 0, max: 7 }),
+    incarnation: fc.integer({ min: 0, max: 7 }),
     state: fc.constantFrom(...STATES),
   }),
   fc.record({
     is: fc.constant('probe' as const),
-    life: fc.integer({ min: 0, max: 7 }),
+    incarnation: fc.integer({ min: 0, max: 7 }),
     outcome: fc.constantFrom(...OUTCOMES),
   }),
   fc.record({ is: fc.constant('lose' as const) }),
@@ -41,16 +41,16 @@ test('[FL2] given any sequence of events, nothing is operational from stale evid
       for (const one of events) {
         if (one.is === 'pass') at += one.ms;
         if (one.is === 'lose') fleet.recordRegistryFailure();
-        if (one.is === 'probe' && fleet.monitors().some(({ id }) => id === `id-${one.life}`)) {
-          fleet.recordProbe(`id-${one.life}`, { outcome: one.outcome, durationMs: 1 });
+        if (one.is === 'probe' && fleet.monitors().some(({ id }) => id === `id-${one.incarnation}`)) {
+          fleet.recordProbe(`id-${one.incarnation}`, { outcome: one.outcome, durationMs: 1 });
           evidenceAt = at;
         }
         if (one.is === 'heartbeat') {
-          // Lives 0 to 3 and 4 to 7 share names and addresses: the later instances replace the earlier.
-          const name = `g${one.life % 4}`;
+          // Incarnations 0 to 3 and 4 to 7 share names and addresses: the later instances replace the earlier.
+          const name = `g${one.incarnation % 4}`;
           const heartbeat: ObservedHeartbeat = {
             ...{
-              id: `id-${one.life}`,
+              id: `id-${one.incarnation}`,
               service: 'gateway',
               name,
               address: `${name}:1`,

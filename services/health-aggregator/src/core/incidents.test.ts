@@ -3,7 +3,7 @@ import type { FleetSnapshot } from './fleet-snapshot.ts';
 import { createIncidentDetector } from './incidents.ts';
 import type { DependencyAssessment, ServiceStatus } from './status.ts';
 
-const view = (status: ServiceStatus): FleetSnapshot => ({
+const snapshotOf = (status: ServiceStatus): FleetSnapshot => ({
   fleet: 'test',
   status,
   version: 1,
@@ -21,17 +21,17 @@ const setUp = () => {
   let serial = 0;
   let now = 1_000_000;
   const newId = () => `incident-${++serial}`;
-  const keeper = createIncidentDetector(newId, 5_000);
-  const play = (status: ServiceStatus, ms: number, with_ = keeper) => {
+  const detector = createIncidentDetector(newId, 5_000);
+  const play = (status: ServiceStatus, ms: number, with_ = detector) => {
     const kinds: string[] = [];
     for (let passed = 0; passed < ms; passed += 1_000) {
       now += 1_000;
-      for (const { kind, incident } of with_.observe(view(status), now))
+      for (const { kind, incident } of with_.observe(snapshotOf(status), now))
         kinds.push(`${kind} ${incident.severity}`);
     }
     return kinds;
   };
-  return { keeper, play, newId, now: () => now };
+  return { detector, play, newId, now: () => now };
 };
 
 test('[IN1] [IN12] an outage of 5 s opens one incident, a degradation of 30 s opens one', () => {
@@ -67,9 +67,9 @@ test('[IN2] [IN14] given an open incident, it keeps the worst severity and close
 });
 
 test('[IN3] given an open incident, a new leader continues it', () => {
-  const { keeper, play, newId, now } = setUp();
+  const { detector, play, newId, now } = setUp();
   play('partial_outage', 5_000);
-  const [opened] = keeper.observe(view('partial_outage'), now() + 1_000);
+  const [opened] = detector.observe(snapshotOf('partial_outage'), now() + 1_000);
   const next = createIncidentDetector(newId, 5_000);
   if (opened) next.adopt([opened.incident]);
   expect(play('partial_outage', 60_000, next)).toEqual([]);
@@ -77,7 +77,7 @@ test('[IN3] given an open incident, a new leader continues it', () => {
 });
 
 const outage = (redis: 'up' | 'down', gateway: ServiceStatus, why = 'dependency_redis'): FleetSnapshot => ({
-  ...view(gateway),
+  ...snapshotOf(gateway),
   dependencies: {
     redis: { status: redis, reporters: 1, failing: redis === 'up' ? 0 : 1, reasons: ['timeout'] },
   },
@@ -95,12 +95,12 @@ const outage = (redis: 'up' | 'down', gateway: ServiceStatus, why = 'dependency_
 });
 
 test('[IN7] [IN23] when a store is down, it has one incident from the first failed check, and its services have none', () => {
-  const { keeper } = setUp();
+  const { detector } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {
     const isDown = second >= 20 && second < 80;
     const seen = isDown ? outage('down', 'degraded') : outage('up', 'operational');
-    changes.push(...keeper.observe(seen, second * 1_000));
+    changes.push(...detector.observe(seen, second * 1_000));
   }
   expect(changes.map(({ kind, incident: { subject } }) => `${kind} ${subject}`)).toEqual([
     'opened redis',
@@ -115,41 +115,43 @@ test('[IN7] [IN23] when a store is down, it has one incident from the first fail
 });
 
 test('[IN24] given a service that is degraded for another reason as well, it has an incident of its own', () => {
-  const { keeper } = setUp();
+  const { detector } = setUp();
   const subjects = new Set<string>();
   for (let second = 0; second < 60; second += 1) {
     const [gateway, ...rest] = outage('down', 'degraded').services;
     const slow = { ...gateway?.instances[0], id: 'g2', name: 'gateway-2', why: 'loop_slow' };
     const services = [{ ...gateway, instances: [...(gateway?.instances ?? []), slow] }, ...rest];
     const seen = { ...outage('down', 'degraded'), services } as FleetSnapshot;
-    for (const { incident } of keeper.observe(seen, second * 1_000)) subjects.add(incident.subject);
+    for (const { incident } of detector.observe(seen, second * 1_000)) subjects.add(incident.subject);
   }
   expect([...subjects].sort()).toEqual(['gateway', 'redis']);
 });
 
 test('[IN8] given a failure at the first observation, its incident has isStartUnknown', () => {
-  const { keeper } = setUp();
+  const { detector } = setUp();
   const opened = [];
   for (let second = 0; second < 10; second += 1)
-    opened.push(...keeper.observe(second < 3 ? view('unknown') : view('major_outage'), second * 1_000));
+    opened.push(
+      ...detector.observe(second < 3 ? snapshotOf('unknown') : snapshotOf('major_outage'), second * 1_000),
+    );
   expect(opened[0]?.incident.isStartUnknown).toBe(true);
   const other = setUp();
   other.play('operational', 5_000);
   const [seen] = [0, 1, 2, 3, 4, 5, 6].flatMap((second) =>
-    other.keeper.observe(view('major_outage'), other.now() + second * 1_000),
+    other.detector.observe(snapshotOf('major_outage'), other.now() + second * 1_000),
   );
   expect(seen?.incident.isStartUnknown).toBeUndefined();
 });
 
 test('[IN10] [IN26] given a first failed and a first successful check before their observation, the incident has their times', () => {
-  const { keeper } = setUp();
+  const { detector } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {
     const isDown = second >= 20 && second < 80;
     const { dependencies, ...rest } = outage(isDown ? 'down' : 'up', isDown ? 'degraded' : 'operational');
     const forMs = 3_000 + (second - (isDown ? 20 : 80)) * 1_000;
     const redis = { ...(dependencies['redis'] as DependencyAssessment), forMs };
-    changes.push(...keeper.observe({ ...rest, dependencies: { redis } }, second * 1_000));
+    changes.push(...detector.observe({ ...rest, dependencies: { redis } }, second * 1_000));
   }
   expect(changes.map(({ kind, incident: { openedAt, closedAt } }) => [kind, openedAt, closedAt])).toEqual([
     ['opened', 17_000, undefined],
@@ -158,7 +160,7 @@ test('[IN10] [IN26] given a first failed and a first successful check before the
 });
 
 test('[IN10] [IN26] an incident of a service starts with the first failed probe and ends with the first successful probe of the last instance', () => {
-  const { keeper } = setUp();
+  const { detector } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {
     const isDown = second >= 20 && second < 80;
@@ -167,8 +169,8 @@ test('[IN10] [IN26] an incident of a service starts with the first failed probe 
     const evidenceForMs = 2_000 + (second - (isDown ? 20 : 80)) * 1_000;
     const state = isDown ? 'down' : 'up';
     const instances = (gateway?.instances ?? []).map((one) => ({ ...one, state, evidenceForMs }) as const);
-    const seen = { ...view(status), services: [{ ...gateway, instances }] } as FleetSnapshot;
-    changes.push(...keeper.observe(seen, second * 1_000));
+    const seen = { ...snapshotOf(status), services: [{ ...gateway, instances }] } as FleetSnapshot;
+    changes.push(...detector.observe(seen, second * 1_000));
   }
   expect(changes.map(({ kind, incident: { openedAt, closedAt } }) => [kind, openedAt, closedAt])).toEqual([
     ['opened', 18_000, undefined],
@@ -177,13 +179,13 @@ test('[IN10] [IN26] an incident of a service starts with the first failed probe 
 });
 
 test('[IN25] given gateways that are degraded because the session service is down, they have no incident', () => {
-  const { keeper } = setUp();
+  const { detector } = setUp();
   const subjects = new Set<string>();
   for (let second = 0; second < 60; second += 1) {
     const gateways = outage('up', 'degraded', 'dependency_session_service').services;
     const away = { service: 'session-service', up: 0, total: 0, expected: 1, instances: [] };
     const services = [...gateways, { ...away, status: 'major_outage' as const }];
-    for (const { incident } of keeper.observe({ ...view('major_outage'), services }, second * 1_000))
+    for (const { incident } of detector.observe({ ...snapshotOf('major_outage'), services }, second * 1_000))
       subjects.add(incident.subject);
   }
   expect([...subjects]).toEqual(['session-service']);

@@ -109,8 +109,8 @@ describe('states of an instance', () => {
     report(ids.g1, over);
     play(9_000);
     expect(stateOf('g1')).toBe('degraded');
-    const view = fleet.snapshot().services.flatMap(({ instances }) => instances);
-    expect(view.find(({ name }) => name === 'g1')?.why).toBe(why);
+    const instances = fleet.snapshot().services.flatMap(({ instances }) => instances);
+    expect(instances.find(({ name }) => name === 'g1')?.why).toBe(why);
   });
 
   test('[IS9] given a degraded instance, it is up after 15 s without a cause', () => {
@@ -185,7 +185,7 @@ describe('states of an instance', () => {
 test('[IS24] [IS25] given a flapping instance, it is degraded while it is up, in every incarnation', () => {
   const { start, kill, play, ids, fleet, statusOf } = setUpRunningFleet();
   let id = ids.g1;
-  for (let life = 0; life < 4; life += 1) {
+  for (let incarnation = 0; incarnation < 4; incarnation += 1) {
     kill(id);
     play(4_000);
     id = start('gateway', 'g1');

@@ -11,7 +11,7 @@ import {
 } from './uptime-history.ts';
 
 const NOON = Date.UTC(2026, 5, 15, 12);
-const view = (status: ServiceStatus): FleetSnapshot => ({
+const snapshotOf = (status: ServiceStatus): FleetSnapshot => ({
   fleet: 'test',
   status,
   version: 1,
@@ -26,13 +26,14 @@ const view = (status: ServiceStatus): FleetSnapshot => ({
 });
 
 const play = (timeline: StatusTimeline, from: number, seconds: number, status: ServiceStatus): number => {
-  for (let second = 1; second <= seconds; second += 1) timeline.add(view(status), from + second * 1_000);
+  for (let second = 1; second <= seconds; second += 1)
+    timeline.add(snapshotOf(status), from + second * 1_000);
   return from + seconds * 1_000;
 };
 
 test('[HY1] given an observed period, its seconds are added to their status, the same in every division of the period', () => {
   const timeline = new StatusTimeline();
-  timeline.add(view('operational'), NOON);
+  timeline.add(snapshotOf('operational'), NOON);
   const broken = play(timeline, NOON, 139, 'operational');
   const end = play(timeline, broken, 140, 'major_outage');
   const all = new Map([
@@ -60,10 +61,10 @@ test('[HY1] given an observed period, its seconds are added to their status, the
 
 test('[HY6] given a period that was not observed, it is a gap that another observer fills', () => {
   const timeline = new StatusTimeline();
-  timeline.add(view('operational'), NOON);
+  timeline.add(snapshotOf('operational'), NOON);
   const left = play(timeline, NOON, 10, 'operational');
   const back = left + 60_000;
-  timeline.add(view('operational'), back);
+  timeline.add(snapshotOf('operational'), back);
   const end = play(timeline, back, 5, 'operational');
   const { increments, gaps } = timeline.countSeconds({ from: NOON - 5_000, to: end });
   expect(increments.get('fleet')).toEqual(new Map([['2026-06-15:operational', 15]]));
@@ -72,7 +73,7 @@ test('[HY6] given a period that was not observed, it is a gap that another obser
     { from: left, to: back },
   ]);
   const other = new StatusTimeline();
-  other.add(view('major_outage'), left - 1_000);
+  other.add(snapshotOf('major_outage'), left - 1_000);
   play(other, left - 1_000, 31, 'major_outage');
   expect(other.countSeconds({ from: left, to: back })).toEqual({
     increments: new Map(
@@ -85,7 +86,7 @@ test('[HY6] given a period that was not observed, it is a gap that another obser
 test('[HY5] [HY10] [HY11] each store has a history, and its outage counts against the fleet, not against a service that still serves', () => {
   const timeline = new StatusTimeline();
   const redis = { status: 'down', reporters: 2, failing: 2 } as const;
-  const down: FleetSnapshot = { ...view('partial_outage'), dependencies: { redis } };
+  const down: FleetSnapshot = { ...snapshotOf('partial_outage'), dependencies: { redis } };
   timeline.add(down, NOON);
   timeline.add(down, NOON + 4_000);
   const { increments } = timeline.countSeconds({ from: NOON, to: NOON + 4_000 });
