@@ -19,4 +19,11 @@ const compactTables = {
   },
 };
 
-export default { printWidth: 120, proseWrap: 'always', plugins: [compactTables] };
+export default {
+  printWidth: 120,
+  proseWrap: 'always',
+  // As in the sources. Changesets writes the head of its files with double quotes.
+  singleQuote: true,
+  overrides: [{ files: '.changeset/*.md', options: { singleQuote: false } }],
+  plugins: [compactTables],
+};
