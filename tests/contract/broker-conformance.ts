@@ -22,7 +22,7 @@ const delivery = (fixture: BusFixture): void => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('room'))]);
     await a.bus.publish(group('room'), message('one'));
-    await expect.poll(() => [a.heard, b.heard]).toEqual([['room one'], ['room one']]);
+    await expect.poll(() => [a.texts, b.texts]).toEqual([['room one'], ['room one']]);
   });
 
   test('[BU2] given a replica without a subscription, when a message is published, then it does not receive it', async () => {
@@ -30,8 +30,8 @@ const delivery = (fixture: BusFixture): void => {
     await Promise.all([a.bus.subscribe(group('room')), b.bus.subscribe(group('other'))]);
     await a.bus.publish(group('room'), message('one'));
     await a.bus.publish(group('other'), message('two'));
-    await expect.poll(() => b.heard).toEqual(['other two']);
-    expect(a.heard).toEqual(['room one']);
+    await expect.poll(() => b.texts).toEqual(['other two']);
+    expect(a.texts).toEqual(['room one']);
   });
 
   test('[BU3] given messages of one replica to one group, when they are published, then they arrive in order', async () => {
@@ -39,7 +39,7 @@ const delivery = (fixture: BusFixture): void => {
     await b.bus.subscribe(group('room'));
     const texts = Array.from({ length: 200 }, (_, index) => String(index));
     await Promise.all(texts.map((text) => a.bus.publish(group('room'), message(text))));
-    await expect.poll(() => b.heard).toEqual(texts.map((text) => `room ${text}`));
+    await expect.poll(() => b.texts).toEqual(texts.map((text) => `room ${text}`));
   });
 
   test('[BU4] given a message, when it arrives, then bytes, position and payload offset are unchanged', async () => {
@@ -61,13 +61,13 @@ const delivery = (fixture: BusFixture): void => {
 
 const onceOnly = (fixture: BusFixture): void => {
   test('[BU15] given a used idempotency key, when a message is published again, then only the first arrives, in each group', async () => {
-    const { bus, heard } = await fixture.replica();
+    const { bus, texts } = await fixture.replica();
     await Promise.all([bus.subscribe(group('room')), bus.subscribe(group('other'))]);
     await Promise.all(['one', 'two'].map((text) => bus.publish(group('room'), message(text), 'key')));
     await bus.publish(group('other'), message('three'), 'key');
     await bus.publish(group('room'), message('four'));
-    await expect.poll(() => heard).toHaveLength(3);
-    expect(heard).toEqual(['room one', 'other three', 'room four']);
+    await expect.poll(() => texts).toHaveLength(3);
+    expect(texts).toEqual(['room one', 'other three', 'room four']);
   });
 };
 
@@ -78,8 +78,8 @@ const subscriptions = (fixture: BusFixture): void => {
       const [a, b] = [await fixture.replica(), await fixture.replica()];
       await Promise.all([a.bus.subscribe(group(name)), b.bus.subscribe(group(`${name}x`))]);
       await b.bus.publish(group(name), message('hello'));
-      await expect.poll(() => a.heard).toEqual([`${name} hello`]);
-      expect(b.heard).toEqual([]);
+      await expect.poll(() => a.texts).toEqual([`${name} hello`]);
+      expect(b.texts).toEqual([]);
     },
   );
 
@@ -89,7 +89,7 @@ const subscriptions = (fixture: BusFixture): void => {
     a.bus.unsubscribe(group('room'));
     await a.bus.subscribe(group('room'));
     await b.bus.publish(group('room'), message('one'));
-    await expect.poll(() => a.heard).toEqual(['room one']);
+    await expect.poll(() => a.texts).toEqual(['room one']);
     expect(a.bus.subscriptions()).toBe(1);
   });
 };
@@ -128,7 +128,7 @@ const outages = (fixture: BusFixture): void => {
         () => false,
       );
     await expect.poll(retry, { timeout: 10_000 }).toBe(true);
-    await expect.poll(() => a.heard).toContain('second back');
+    await expect.poll(() => a.texts).toContain('second back');
     expect(a.bus.subscriptions()).toBe(2);
   });
 };

@@ -59,7 +59,7 @@ describe('the shards', () => {
   let owned: AsyncDisposableStack;
   let bus: Bus;
   let reconnects = 0;
-  const heard = new Map<string, number[]>();
+  const received = new Map<string, number[]>();
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
   const slotOfGroup = (group: GroupKey) => slotOf(groupKeys(prefix, group).channel);
   const publish = async (group: GroupKey, n: number) => {
@@ -69,9 +69,9 @@ describe('the shards', () => {
   beforeEach(async () => {
     owned = new AsyncDisposableStack();
     reconnects = 0;
-    heard.clear();
+    received.clear();
     bus = await connect(owned, prefix, {
-      onMessage: (group, { offset }) => heard.set(group, [...(heard.get(group) ?? []), offset]),
+      onMessage: (group, { offset }) => received.set(group, [...(received.get(group) ?? []), offset]),
       onReconnected: () => {
         reconnects += 1;
       },
@@ -83,7 +83,7 @@ describe('the shards', () => {
     const groups = Array.from({ length: 30 }, (_, n) => `shard-${n}` as GroupKey);
     await Promise.all(groups.map((group) => bus.subscribe(group)));
     await Promise.all(groups.map((group) => publish(group, 1)));
-    await until(() => heard.size, { ok: (size) => size === groups.length, what: 'all groups' });
+    await until(() => received.size, { ok: (size) => size === groups.length, what: 'all groups' });
     for (const { direct, id } of cluster.nodes) {
       const channels = (await direct.call('PUBSUB', 'SHARDCHANNELS', `${prefix}g:*`)) as string[];
       const owners = await Promise.all(channels.map((one) => cluster.ownerOf(slotOf(one))));
@@ -110,16 +110,18 @@ describe('the shards', () => {
     await until(() => reconnects, { what: 'the news' });
     moving = false;
     await publishing;
-    const before = heard.get(group)?.length ?? 0;
+    const before = received.get(group)?.length ?? 0;
     await publish(group, count + 1);
-    await until(() => (heard.get(group)?.length ?? 0) > before, { what: 'a message at the new place' });
+    await until(() => (received.get(group)?.length ?? 0) > before, {
+      what: 'a message over the new owner of the slot',
+    });
     const { top, entries } = await bus.read(group, {
       limit: 1_000,
       retention: { ...RETENTION, size: 1_000 },
     });
     expect(top.offset).toBe(count + 1);
     expect(entries.at(-1)?.offset).toBe(count + 1);
-    expect(heard.get(group)?.at(-1)).toBe(count + 1);
+    expect(received.get(group)?.at(-1)).toBe(count + 1);
     expect((await cluster.ownerOf(slotOfGroup(group))).id).toBe(to.id);
   });
 
@@ -150,7 +152,7 @@ describe('the shards', () => {
         { what: `${group} to be taken again` },
       );
     }
-    await until(() => groups.filter((group) => (heard.get(group)?.length ?? 0) === 0).length, {
+    await until(() => groups.filter((group) => (received.get(group)?.length ?? 0) === 0).length, {
       ok: (silent) => silent === 0,
       what: 'all groups',
     });

@@ -91,12 +91,12 @@ test('[BU10] given a connection that discards all data, when three seconds pass,
   const other = createMetrics({ service: 'test', version: '0' });
   const deaf = stack.use(await openRedis({ ...config, url: link.url }, { log, metrics: other }));
   let reconnects = 0;
-  const heard: string[] = [];
+  const received: string[] = [];
   const bus = stack.use(
     createRedisBus(
       { redis: { ...straight, dedicated: deaf.dedicated }, log, metrics },
       {
-        onMessage: (_, { body }) => heard.push(String(body)),
+        onMessage: (_, { body }) => received.push(String(body)),
         onReconnected: () => {
           reconnects += 1;
         },
@@ -107,9 +107,9 @@ test('[BU10] given a connection that discards all data, when three seconds pass,
   const room = 'room' as GroupKey;
   await bus.subscribe(room);
   await link.blackhole();
-  const begun = performance.now();
+  const startedAt = performance.now();
   await until(() => log.of('bus.unreachable').length > 0, { what: 'the canary' });
-  expect(performance.now() - begun).toBeLessThan(3_000);
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
   await link.pass();
   await until(() => reconnects > 0, { what: 'the new link' });
   const body = Buffer.from('{}');
@@ -122,7 +122,7 @@ test('[BU10] given a connection that discards all data, when three seconds pass,
     epoch: '',
     attributes: [],
   });
-  await until(() => heard.length > 0, { what: 'the message' });
+  await until(() => received.length > 0, { what: 'the message' });
 });
 
 test('[ST32] given a replica that publishes, when Redis forgets its scripts 40 times, then its publications keep their order', async () => {

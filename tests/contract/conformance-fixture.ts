@@ -15,7 +15,7 @@ export interface BusUnderTest extends AsyncDisposable {
 
 interface Replica {
   readonly bus: Bus;
-  readonly heard: string[];
+  readonly texts: string[];
   readonly received: BusMessage[];
   reconnects(): number;
 }
@@ -34,13 +34,13 @@ export const createBusFixture = (open: () => Promise<BusUnderTest>) => {
   return {
     subject: () => subject,
     replica: async (): Promise<Replica> => {
-      const heard: string[] = [];
+      const texts: string[] = [];
       const received: BusMessage[] = [];
       let reconnects = 0;
       const number = replicas.length + 1;
       const bus = await subject.connect({
         onMessage: (name, message) => {
-          heard.push(`${name} ${message.body}`);
+          texts.push(`${name} ${message.body}`);
           received.push(message);
         },
         onReconnected: () => {
@@ -48,7 +48,7 @@ export const createBusFixture = (open: () => Promise<BusUnderTest>) => {
         },
         onQuery: async (question) => `replica ${number}: ${(question as { what: string }).what}`,
       });
-      const one: Replica = { bus, heard, received, reconnects: () => reconnects };
+      const one: Replica = { bus, texts, received, reconnects: () => reconnects };
       replicas.push(one);
       return one;
     },

@@ -85,8 +85,8 @@ const appending = (fixture: BusFixture): void => {
     await expect.poll(() => received.length).toBe(2);
     const epochs = received.map(({ body }) => JSON.parse(String(body)).push.pub.epoch);
     expect(epochs).toEqual([top.epoch, undefined]);
-    const nobody = 'nobody' as GroupKey;
-    expect(await bus.tops([ROOM, nobody].map(unchanged))).toEqual([
+    const missing = 'missing' as GroupKey;
+    expect(await bus.tops([ROOM, missing].map(unchanged))).toEqual([
       { offset: 2, epoch: top.epoch },
       undefined,
     ]);
@@ -194,11 +194,11 @@ const losses = (fixture: BusFixture): void => {
     const { bus } = await fixture.replica();
     const top = await bus.append(ROOM, draft(1), OPTIONS);
     const seen = { offset: 3, epoch: top.epoch };
-    const disowned = await bus.invalidateEpoch(ROOM, seen, RETENTION);
-    expect(disowned).toEqual({ offset: 1, epoch: expect.not.stringContaining(top.epoch) });
-    expect(await bus.invalidateEpoch(ROOM, seen, RETENTION)).toEqual(disowned);
+    const replaced = await bus.invalidateEpoch(ROOM, seen, RETENTION);
+    expect(replaced).toEqual({ offset: 1, epoch: expect.not.stringContaining(top.epoch) });
+    expect(await bus.invalidateEpoch(ROOM, seen, RETENTION)).toEqual(replaced);
     const { offset, epoch } = await bus.append(ROOM, draft(2), OPTIONS);
-    expect({ offset, epoch }).toEqual({ offset: 2, epoch: disowned.epoch });
+    expect({ offset, epoch }).toEqual({ offset: 2, epoch: replaced.epoch });
     expect(await bus.invalidateEpoch(ROOM, { offset: 2, epoch }, RETENTION)).toEqual({ offset: 2, epoch });
   });
 

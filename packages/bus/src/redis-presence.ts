@@ -47,9 +47,9 @@ export const createRedisPresence = (
 
   /** Renews the lease. An expired lease means that others removed our entries: all are written again. */
   const renew = async (): Promise<void> => {
-    const before = await redis.retry((one) => one.set(names.lease(own), '1', 'PX', LEASE_MS, 'GET'));
+    const before = await redis.retry((lane) => lane.set(names.lease(own), '1', 'PX', LEASE_MS, 'GET'));
     if (before !== null) return;
-    await redis.retry((one) => one.sadd(names.index, own));
+    await redis.retry((lane) => lane.sadd(names.index, own));
     for (const [group, members] of local) await write(new Map([[group, members]]));
   };
   const sweep = () => removeCrashedReplicas({ redis, names, own, leases, handlers });
@@ -79,8 +79,8 @@ export const createRedisPresence = (
       const key = groupKeys(redis.prefix, group).presence;
       try {
         // Counted first: reading a hash of a hundred thousand clients would block Redis for all others.
-        if (most > 0 && (await redis.retry((one) => one.hlen(key))) > most) return undefined;
-        const entries = await redis.retry((one) => one.hgetall(key));
+        if (most > 0 && (await redis.retry((lane) => lane.hlen(key))) > most) return undefined;
+        const entries = await redis.retry((lane) => lane.hgetall(key));
         return await leases.liveEntries(entries);
       } catch (cause) {
         throw new AppError('REDIS_UNAVAILABLE', { cause });
@@ -123,7 +123,7 @@ const createLeases = (redis: RedisConnections, nameOf: Names['lease'], own: stri
     if (incarnation === own) return true;
     const answer = known.get(incarnation);
     if (answer !== undefined && performance.now() - answer.at < LEASE_CACHE_MS) return answer.isLive;
-    const found = (await redis.retry((one) => one.exists(nameOf(incarnation)))) === 1;
+    const found = (await redis.retry((lane) => lane.exists(nameOf(incarnation)))) === 1;
     known.set(incarnation, { isLive: found, at: performance.now() });
     return found;
   };
@@ -157,7 +157,7 @@ const removeCrashedReplicas = async ({
   readonly leases: ReturnType<typeof createLeases>;
   readonly handlers: PresenceHandlers;
 }): Promise<void> => {
-  for (const incarnation of await redis.retry((one) => one.smembers(names.index))) {
+  for (const incarnation of await redis.retry((lane) => lane.smembers(names.index))) {
     if (incarnation === own || (await leases.isLive(incarnation))) continue;
     const claimed = await redis.lane().set(names.claim(incarnation), own, 'PX', CLAIM_MS, 'NX');
     if (claimed === null) continue;

@@ -78,9 +78,9 @@ const decodeCommand = (value: JsonObject, line: string): ClientCommand => {
 
 const connect = (id: number, body: JsonObject, data: { data?: Payload }): ClientCommand => {
   const subs = new Map<string, RecoverRequest>();
-  for (const [channel, wish] of Object.entries(object(body, 'subs'))) {
-    if (!isObject(wish)) throw new BadField();
-    subs.set(channel, recovery(wish));
+  for (const [channel, request] of Object.entries(object(body, 'subs'))) {
+    if (!isObject(request)) throw new BadField();
+    subs.set(channel, recovery(request));
   }
   return {
     is: 'connect',
