@@ -52,7 +52,7 @@ test.runIf(process.platform === 'linux')(
       OPS_PORT: '0',
       LOG_LEVEL: 'silent',
     });
-    // On a busy machine some of them answer slowly, which is a remark and no less work.
+    // On a busy machine some instances answer slowly and are degraded, which costs as much.
     const serving = async () => {
       const { services } = (await (await fetch(`http://127.0.0.1:${port}/v1/fleet`)).json()) as {
         services: { instances: { state: string }[] }[];

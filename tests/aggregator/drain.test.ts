@@ -12,7 +12,7 @@ const request = (method: string, body?: object, token = TOKEN): RequestInit => (
 });
 const readiness = async (port: number) => (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
 
-test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] an operator drains and resumes an instance, the last serving instance only by force', async () => {
+test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] when an operator drains and resumes instances, they comply; the last serving instance needs force', async () => {
   await using aggregator = await startAggregator(stores, { ...FAST, OPS_TOKEN: TOKEN });
   await using one = await startTiny(stores, { ...FAST, INSTANCE_NAME: 'tiny-1' });
   await using two = await startTiny(stores, { ...FAST, INSTANCE_NAME: 'tiny-2' });

@@ -64,7 +64,7 @@ test('[SD2] [SD4] given a killed and a stopped instance, service discovery lists
   expect(changes).not.toContain('tiny-leaving down');
 });
 
-test('[SD1] service discovery lists every instance once in the http_sd format, the aggregator included', async () => {
+test('[SD1] when a scraper requests its targets, the answer lists every instance once in the http_sd format, the aggregator included', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
@@ -118,7 +118,7 @@ test('[FH1] [FH11] [FH13] [FH14] [FH27] given a degraded fleet, /health has the 
   expect((await aggregator.request('/health?strict=1')).status).toBe(503);
 });
 
-test('[FH2] [FH15] /v1/fleet has an ETag of its version, and answers 304 while nothing has changed', async () => {
+test('[FH2] [FH15] when /v1/fleet is requested, it has an ETag of its version, and answers 304 while nothing has changed', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
@@ -135,7 +135,7 @@ test('[FH2] [FH15] /v1/fleet has an ETag of its version, and answers 304 while n
   expect(changed.body.version).toBeGreaterThan(first.body.version);
 });
 
-test('[FH3] public answers contain no addresses and no process ids', async () => {
+test('[FH3] when public paths are requested, the answers contain no addresses and no process ids', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine);
   await using tiny = await startTiny(mine);
@@ -148,7 +148,7 @@ test('[FH3] public answers contain no addresses and no process ids', async () =>
   }
 });
 
-test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of their own, in three formats; unknown names are 404', async () => {
+test('[FH7] [FH22] [FH23] [FH24] when a service or an instance is requested, it has a health of its own, in three formats; unknown names are 404', async () => {
   const mine = own();
   await using aggregator = await startAggregator(mine, { EXPECTED: 'tiny=1' });
   await using tiny = await startTiny(mine);
@@ -184,7 +184,7 @@ test('[FH7] [FH22] [FH23] [FH24] a service and an instance have a health of thei
   });
 });
 
-test('[FH8] [FH22] a badge is an SVG below 1,000 bytes; unknown names are 404', async () => {
+test('[FH8] [FH22] when a badge is requested, it is an SVG below 1,000 bytes; unknown names are 404', async () => {
   await using aggregator = await startAggregator(own());
   const { status, headers, body } = await aggregator.request('/badge/fleet.svg');
   expect(status).toBe(200);

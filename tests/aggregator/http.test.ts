@@ -8,7 +8,7 @@ import { FAST, startAggregator, startTiny } from './fixture.ts';
 
 const stores = useTestStores();
 
-test('[FH5] [FH16] [FH17] unknown paths, other methods and invalid queries are rejected with problems', async () => {
+test('[FH5] [FH16] [FH17] when a path, method or query is invalid, the answer is a problem', async () => {
   await using aggregator = await startAggregator(stores);
   for (const path of [
     '/nope',
@@ -80,7 +80,7 @@ const readEvents = async (url: string, count: number): Promise<{ event: string; 
   return events;
 };
 
-test('[FE1] [FE3] [FE4] a stream has a snapshot at once, pulses between changes, and a snapshot after a change', async () => {
+test('[FE1] [FE3] [FE4] when a stream is opened, it has a snapshot at once, pulses between changes, and a snapshot after a change', async () => {
   await using aggregator = await startAggregator(stores);
   await until(async () => (await aggregator.stateOf('aggregator-test')) === 'up', {
     what: 'a fleet without changes',
@@ -100,7 +100,7 @@ test('[FE1] [FE3] [FE4] a stream has a snapshot at once, pulses between changes,
   expect(performance.now() - startedAt).toBeGreaterThan(4_000);
 });
 
-test('[FE2] [FE5] more streams than allowed are rejected with 503; when one is closed, another is accepted', async () => {
+test('[FE2] [FE5] given the most streams allowed, a further stream is 503; when a stream is closed, another is accepted', async () => {
   await using aggregator = await startAggregator(stores, { MAX_EVENT_STREAMS: '2' });
   const open = async () => {
     const abort = new AbortController();
@@ -138,7 +138,7 @@ test('[FH6] [FH19] [FH20] [FH21] given Redis is unavailable, the aggregator answ
   expect(status).toBe(200);
   expect(body.frozen).toBe(true);
   expect((await aggregator.request('/readyz')).status).toBe(200);
-  // Longer than heartbeats live.
+  // Longer than the TTL of heartbeats.
   await sleep(2_500);
   await until(() => aggregator.stateOf('tiny-1'), {
     what: 'its degradation',
@@ -157,7 +157,7 @@ test('[FH6] [FH19] [FH20] [FH21] given Redis is unavailable, the aggregator answ
   });
 }, 60_000);
 
-test('[CO3] [CO16] [CO17] the page has a strict policy, its assets are cached, and it shows the fleet without scripts', async () => {
+test('[CO3] [CO16] [CO17] when the page is requested, it has a strict policy, its assets are cached, and it shows the fleet without scripts', async () => {
   await using aggregator = await startAggregator(stores);
   const { status, headers, body } = await aggregator.request('/');
   expect(status).toBe(200);

@@ -11,7 +11,7 @@ const request = (body: object, token = TOKEN, headers: Record<string, string> = 
   body: JSON.stringify(body),
 });
 
-test('[IN4] [IN15] [IN16] [IN17] an operator opens, updates and closes a note; it is public, and no probe changes it', async () => {
+test('[IN4] [IN15] [IN16] [IN17] when an operator opens, updates and closes a note, it is public, and no probe changes it', async () => {
   const env = { ...FAST, OPS_TOKEN: TOKEN, INCIDENT_AFTER_MS: '200', EXPECTED: 'health-aggregator=1' };
   await using aggregator = await startAggregator(stores, env);
   expect((await aggregator.request('/v1/incidents', request({ text: 'x' }, 'not-the-token'))).status).toBe(

@@ -252,7 +252,7 @@ test('[JO8] given an API key of a tenant, the synthetic check connects to the ho
 });
 
 describe('server API', () => {
-  test('[TNW4] a client or session is reached by its id in its tenant; a key of a tenant reaches its own only', async () => {
+  test('[TNW4] given an id of a client or session, it is reached in its tenant; a key of a tenant reaches only its own', async () => {
     for (const by of ['client', 'session'] as const) {
       for (const tenant of TENANTS) {
         const member = await memberIn(tenant, `by-${by}`);
@@ -294,7 +294,7 @@ describe('server API', () => {
     expect((await api('connections', { user: 'kim' })).result.connections).toEqual([]);
   });
 
-  test('[TNW4] `channels` and `info` count all tenants, or the tenant of a key', async () => {
+  test('[TNW4] when `channels` and `info` are called, they count all tenants, or the tenant of a key', async () => {
     await everywhere('counted');
     await memberIn('shop', 'counted', 'lee');
     const all = await api('channels', { pattern: 'counted', tenant: '*' });
@@ -321,7 +321,7 @@ describe('server API', () => {
   });
 });
 
-test('[CM14] the command line names the tenant of sessions, groups and tails', async () => {
+test('[CM14] given --tenant, the command line uses sessions, groups and tails of that tenant', async () => {
   const members = await everywhere('line');
   await using proxy = await startRouter();
   const env = {
@@ -357,7 +357,7 @@ test('[CM14] the command line names the tenant of sessions, groups and tails', a
   expect(ids).not.toContain(members.default.session);
   expect((await muster(['sessions', 'list', '--tenant', 'kiosk'])).out).toContain('kim (kiosk)');
   const misused = await muster(['sessions', 'end', members.kiosk.session, '--tenant', 'kiosk']);
-  expect([misused.code, misused.err]).toEqual([2, expect.stringContaining('unique in all tenants')]);
+  expect([misused.code, misused.err]).toEqual([2, expect.stringContaining('unique across tenants')]);
   const groups = await muster(['groups', 'line', '--tenant', '*', '--url', gateway.url]);
   for (const tenant of TENANTS) expect(groups.out).toMatch(new RegExp(`^line +${tenant} +1 *$`, 'm'));
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseTargetSource, resolveTargetSource } from './target-discovery.ts';
 
-test('[TG1] addresses, host names with a port and SRV records are accepted, anything else is rejected', () => {
+test('[TG1] given an entry of TARGETS, addresses, host names with a port and SRV records are accepted, anything else is rejected', () => {
   expect(parseTargetSource('ws-gateway=10.0.0.5:8200')).toEqual({
     ...{ service: 'ws-gateway', by: 'host', host: '10.0.0.5', port: 8200 },
   });

@@ -59,7 +59,7 @@ export const discoverTargets = (
           last.set(source, await resolveTargetSource(source));
           failed.delete(source);
         } catch (error) {
-          if (!failed.has(source)) log.warn({ error, lead: source }, 'target.resolution_failed');
+          if (!failed.has(source)) log.warn({ error, target: source }, 'target.resolution_failed');
           failed.add(source);
         }
       }),

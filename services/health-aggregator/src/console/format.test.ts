@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { count, latency, nickname, shortAge, uptime } from './format.ts';
 
-test('[CO1] ages and durations are short and have a unit', () => {
+test('[CO1] given an age or a duration, it is short and has a unit', () => {
   expect([0, 840, 12_400, 180_000, 7_200_000, 400_000_000].map(shortAge)).toEqual([
     '0.0 s',
     '0.8 s',

@@ -31,7 +31,7 @@ const snapshotOf = (
   services: [{ service: 'ws-gateway', status, up: 1, total: instances.length, expected: 1, instances }],
 });
 
-test('[CP1] capacity is counted over the instances that accept new connections', () => {
+test('[CP1] given instances in several states, capacity is counted over those that accept new connections', () => {
   const instances = [
     instance('a', 900),
     instance('b', 300),

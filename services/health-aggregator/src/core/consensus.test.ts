@@ -37,7 +37,7 @@ const fleetOf = (statuses: Readonly<Record<string, DependencyReading['status']>>
   };
 };
 
-test('[LF1] [LF4] a fault is local when at least two other instances report and fewer than half of them share it', () => {
+test('[LF1] [LF4] given a fault, it is local when at least two other instances report and fewer than half of them share it', () => {
   const alone = fleetOf({ gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' });
   expect(alone.query('gw1')).toMatchObject({ observers: 3, failing: 0, isLocal: true });
   expect(fleetOf({ gw1: 'down', gw2: 'down', ss1: 'up' }).query('gw1').isLocal).toBe(false);
@@ -47,7 +47,7 @@ test('[LF1] [LF4] a fault is local when at least two other instances report and 
   expect(alone.query('gw1')).toMatchObject({ observers: 0, isLocal: false });
 });
 
-test('[LF2] [LF5] [LF6] [LF7] only an instance with a known fault may leave, at most a quarter of a service, and never the last instance', () => {
+test('[LF2] [LF5] [LF6] [LF7] given a known fault, an instance may leave, at most a quarter of a service, and never the last instance', () => {
   const statuses = { gw1: 'down', gw2: 'up', gw3: 'up', ss1: 'up' } as const;
   expect(fleetOf(statuses).query('gw1').quota).toEqual({ service: 'ws-gateway', most: 1 });
   expect(fleetOf(statuses).query('gw2').quota).toBeUndefined();

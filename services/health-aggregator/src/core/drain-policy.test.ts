@@ -31,7 +31,7 @@ test('[DV2] given two instances, the first may be drained, the last serving inst
   expect(mayDrain(service(1, ['up']), 'g0').ok).toBe(false);
 });
 
-test('[DV7] half of the expected instances stay', () => {
+test('[DV7] given a drain, half of the expected instances stay', () => {
   expect(mayDrain(service(4, ['up', 'up', 'up', 'draining']), 'g0').ok).toBe(true);
   expect(mayDrain(service(5, ['up', 'up', 'up', 'draining', 'draining']), 'g0')).toMatchObject({
     ok: false,

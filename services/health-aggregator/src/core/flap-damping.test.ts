@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FlapDamping } from './flap-damping.ts';
 
-test('[IS16] the fourth failure within a minute makes an instance flapping, a failure per day never does', () => {
+test('[IS16] when an instance fails four times within a minute, it is flapping; with a failure per day it never is', () => {
   const often = new FlapDamping();
   const seen = [0, 8_000, 16_000, 24_000].map((at) => {
     often.recordFailure(at);

@@ -34,7 +34,7 @@ describe('the fleet', () => {
     expect(fleet.snapshot().status).toBe('major_outage');
   });
 
-  test('[FL5] [FL9] the version increases with changes, not with ages', () => {
+  test('[FL5] [FL9] when the state changes, the version increases; with ages it does not', () => {
     const { fleet, play, kill, ids } = setUpRunningFleet();
     play(20_000);
     const before = fleet.snapshot().version;
@@ -54,7 +54,7 @@ describe('the fleet', () => {
     expect(fleet.snapshot().status).toBe('partial_outage');
   });
 
-  test('[FL7] [FL8] the database is assessed from the reports of session services, Redis from all reports', () => {
+  test('[FL7] [FL8] given reports on stores, the database is assessed from those of session services, Redis from all', () => {
     const fixture = setUpFleet({ expected: {} });
     const up = {
       postgres: { status: 'up', latencyMs: 1.5 },

@@ -34,7 +34,7 @@ const setUp = () => {
   return { detector, play, newId, now: () => now };
 };
 
-test('[IN1] [IN12] an outage of 5 s opens one incident, a degradation of 30 s opens one', () => {
+test('[IN1] [IN12] given an outage of 5 s or a degradation of 30 s, one incident is opened', () => {
   const { play } = setUp();
   expect(play('operational', 60_000)).toEqual([]);
   expect(play('partial_outage', 5_000)).toEqual([]);
@@ -44,7 +44,7 @@ test('[IN1] [IN12] an outage of 5 s opens one incident, a degradation of 30 s op
   expect(other.play('degraded', 2_000)).toEqual(['opened degraded']);
 });
 
-test('[IN13] a failure below 5 s opens no incident, and an unknown status neither opens nor closes one', () => {
+test('[IN13] given a failure below 5 s, no incident is opened; an unknown status opens and closes none', () => {
   const { play } = setUp();
   for (let round = 0; round < 10; round += 1) {
     expect(play('partial_outage', 3_000)).toEqual([]);
@@ -159,7 +159,7 @@ test('[IN10] [IN26] given a first failed and a first successful check before the
   ]);
 });
 
-test('[IN10] [IN26] an incident of a service starts with the first failed probe and ends with the first successful probe of the last instance', () => {
+test('[IN10] [IN26] given a service, its incident starts with the first failed probe and ends with the first success of the last instance', () => {
   const { detector } = setUp();
   const changes = [];
   for (let second = 0; second < 120; second += 1) {

@@ -88,7 +88,7 @@ describe('states of an instance', () => {
     expect(stateOf('g1')).toBe('up');
   });
 
-  test('[IS7] a heartbeat of an older incarnation is ignored', () => {
+  test('[IS7] given a heartbeat of an older incarnation, it is ignored', () => {
     const { start, kill, change, play, ids, fleet } = setUpRunningFleet();
     kill(ids.g1);
     const next = start('gateway', 'g1');
@@ -104,10 +104,14 @@ describe('states of an instance', () => {
     ['a dependency it cannot reach', { dependencies: { redis: { status: 'down' } } }, 'dependency_redis'],
     ['a slow event loop in three heartbeats', { load: { loopP99Ms: 300 } }, 'loop_slow'],
     ['more than 90 % of its connections', { load: { connections: 91, connectionsLimit: 100 } }, 'near_limit'],
-  ] as const)('[IS8] %s makes an instance degraded, not down', (_, over, why) => {
-    const { report, play, ids, fleet, stateOf } = setUpRunningFleet();
+    ['an event loop above 95 % for 20 s', { load: { loopUtilisation: 0.96 } }, 'loop_busy'],
+    ['its own report', { state: 'degraded' }, 'says_degraded'],
+    ['three slow answers', {}, 'slow_answers'],
+  ] as const)('[IS8] given %s, an instance is degraded, not down', (_, over, why) => {
+    const { report, change, play, ids, fleet, stateOf } = setUpRunningFleet();
     report(ids.g1, over);
-    play(9_000);
+    if (why === 'slow_answers') change(ids.g1, { durationMs: 501 });
+    play(why === 'loop_busy' ? 24_000 : 9_000);
     expect(stateOf('g1')).toBe('degraded');
     const instances = fleet.snapshot().services.flatMap(({ instances }) => instances);
     expect(instances.find(({ name }) => name === 'g1')?.why).toBe(why);

@@ -56,7 +56,7 @@ test('[SC1] given a new target, it is probed within half a second, then once per
   for (const gap of gaps) expect(gap).toBe(2_000);
 });
 
-test('[SC2] intervals of probes vary by at most ten per cent', async () => {
+test('[SC2] given a period, the intervals of probes vary by at most ten per cent', async () => {
   let seed = 1;
   const random: Random = {
     bytes: (size) => new Uint8Array(size),
@@ -74,7 +74,7 @@ test('[SC2] intervals of probes vary by at most ten per cent', async () => {
   expect(new Set(gaps).size).toBeGreaterThan(10);
 });
 
-test('[SC3] [SC7] periods count from start to start, and a target never has two probes at a time', async () => {
+test('[SC3] [SC7] given slow probes, periods count from start to start, and a target never has two probes at a time', async () => {
   const { targets, starts, play } = setUp({ durationMs: 900 });
   targets.push({ id: 'a', periodMs: 1_000 }, { id: 'b', periodMs: 100 });
   await play(9_600);
@@ -84,7 +84,7 @@ test('[SC3] [SC7] periods count from start to start, and a target never has two 
   for (const gap of gapsOf(of('b'))) expect(gap).toBeGreaterThanOrEqual(900);
 });
 
-test('[SC4] [SC8] no more probes run at once than allowed, and the longest overdue target is next', async () => {
+test('[SC4] [SC8] given a limit, no more probes run at once, and the longest overdue target is next', async () => {
   const { targets, starts, scheduler, play } = setUp({ concurrency: 2, durationMs: 400 });
   for (const id of ['a', 'b', 'c', 'd']) targets.push({ id, periodMs: 500 });
   let most = 0;

@@ -83,7 +83,7 @@ test('[HY6] given a period that was not observed, it is a gap that another obser
   });
 });
 
-test('[HY5] [HY10] [HY11] each store has a history, and its outage counts against the fleet, not against a service that still serves', () => {
+test('[HY5] [HY10] [HY11] given an outage of a store, it has a history and counts against the fleet, not against a service that serves', () => {
   const timeline = new StatusTimeline();
   const redis = { status: 'down', reporters: 2, failing: 2 } as const;
   const down: FleetSnapshot = { ...snapshotOf('partial_outage'), dependencies: { redis } };
@@ -98,7 +98,7 @@ test('[HY5] [HY10] [HY11] each store has a history, and its outage counts agains
   ).toEqual([{ date: '2026-06-15', seconds: { operational: 5, major_outage: 4 } }]);
 });
 
-test('[HY2] [HY7] 90 days are returned, empty days too, and older days are deleted', () => {
+test('[HY2] [HY7] given history, 90 days are returned, empty days too, and older days are deleted', () => {
   const fields = {
     '2026-06-15:operational': '3600',
     '2026-06-14:major_outage': '120',
@@ -114,7 +114,7 @@ test('[HY2] [HY7] 90 days are returned, empty days too, and older days are delet
   ]);
 });
 
-test('[HY3] [HY9] the status of a day is its worst minute, and its availability counts only observed time', () => {
+test('[HY3] [HY9] given a day, its status is its worst minute, and its availability counts only observed time', () => {
   expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 59 } })).toBe(
     'operational',
   );

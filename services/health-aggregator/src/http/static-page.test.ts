@@ -3,7 +3,7 @@ import type { FleetSnapshot } from '../core/fleet-snapshot.ts';
 import { uptimeDaysOf } from '../core/uptime-history.ts';
 import { staticPage } from './static-page.ts';
 
-test('[CO17] the page without scripts shows statuses, days and incidents, and escapes every name', () => {
+test('[CO17] given a browser without scripts, the page shows statuses, days and incidents, and escapes every name', () => {
   const bad = '<img src=x onerror=alert(1)>';
   const view: FleetSnapshot = {
     fleet: bad,

@@ -1,12 +1,12 @@
 import { registryKeys } from '@muster/kit/fleet/heartbeat';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 
-const LIFE_MS = 60_000;
+const DIRECTIVE_TTL_MS = 60_000;
 
 /** Directives for instances. */
 export type DrainDirectives = ReturnType<typeof createDrainDirectives>;
 
-/** KEYS directive, events · ARGV kind, life, id, reason */
+/** KEYS directive, events · ARGV kind, TTL, id, reason */
 const ISSUE_SCRIPT = `
 local time = redis.call('TIME')
 local at = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -23,7 +23,9 @@ export const createDrainDirectives = (redis: RedisConnections, fleetName: string
       kind: 'drain' | 'resume',
       { reason }: { readonly reason: string },
     ): Promise<void> => {
-      await redis.lane().eval(ISSUE_SCRIPT, 2, keys.directive(id), keys.events, kind, LIFE_MS, id, reason);
+      await redis
+        .lane()
+        .eval(ISSUE_SCRIPT, 2, keys.directive(id), keys.events, kind, DIRECTIVE_TTL_MS, id, reason);
     },
   };
 };
