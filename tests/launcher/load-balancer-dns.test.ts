@@ -69,7 +69,7 @@ const startProxy = async (records: Readonly<Record<string, readonly string[]>>, 
   const [port = 0, insidePort = 0] = await freePorts(2);
   const plan = containerProxyPlan();
   const at = <T extends object>(servers: readonly T[]) =>
-    servers.map((one) => ({ ...one, port: replicaPort }));
+    servers.map((each) => ({ ...each, port: replicaPort }));
   stack.use(
     await startTestProxy({
       ...plan,
@@ -105,7 +105,7 @@ const answersDuring = async (url: string, change: () => unknown): Promise<Map<st
 const untilServed = (url: string) =>
   until(async () => (await fetch(url, { method: 'POST' })).status, {
     ok: (status) => status === 200,
-    what: 'replicas that DNS told of',
+    what: 'replicas from DNS',
   });
 
 test('[LB11] replicas that are new in DNS and do not listen yet cost no request', async () => {

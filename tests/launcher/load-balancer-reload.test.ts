@@ -66,7 +66,7 @@ test('[LB14] [LB21] a reload closes no connection; drained clients reconnect thr
   const url = `http://127.0.0.1:${port}/api/info`;
   const plan = planOf(
     port,
-    gateways.map((one) => one.port),
+    gateways.map((each) => each.port),
   );
   const { child } = stack.use(await startTestProxy(plan, { args: ['-W', '-db'] }));
   const workers = () => workersOf(child.pid ?? 0);
@@ -98,7 +98,7 @@ test('[LB14] [LB21] a reload closes no connection; drained clients reconnect thr
   await until(async () => (await fetch(url, { headers: { connection: 'close' } })).ok, { what: 'an answer' });
   expect([workers().includes(oldWorker), Math.max(...closes)]).toEqual([true, 0]);
 
-  for (const leaving of gateways.map((one) => one.sockets())) {
+  for (const leaving of gateways.map((each) => each.sockets())) {
     const before = closes.reduce((sum, count) => sum + count, 0);
     for (const socket of leaving) socket.close(3001, 'shutdown');
     await until(() => closes.reduce((sum, count) => sum + count, 0) - before, {

@@ -84,14 +84,14 @@ test('[RD10] on a cluster the account of the guide, with the rules for a cluster
 });
 
 test('[RD10] on a cluster, each rule of its ACL is required: without it a command is rejected', async () => {
-  for (const word of onCluster) {
+  for (const rule of onCluster) {
     await grant([...everywhere, ...onCluster]);
     for (const { direct } of cluster.nodes) await direct.call('ACL', 'LOG', 'RESET');
-    await grant([...everywhere, ...onCluster.filter((one) => one !== word)]);
+    await grant([...everywhere, ...onCluster.filter((each) => each !== rule)]);
     for (const { direct } of cluster.nodes) await direct.call('CLIENT', 'KILL', 'USER', name);
     await until(refused, {
-      ok: (entries) => entries.some((entry) => entry.endsWith(` ${word.slice(1)}`)),
-      what: `something to be refused without ${word}`,
+      ok: (entries) => entries.some((entry) => entry.endsWith(` ${rule.slice(1)}`)),
+      what: `something to be refused without ${rule}`,
     });
   }
   await grant([...everywhere, ...onCluster]);

@@ -11,7 +11,7 @@ import { startService, type TestService } from '../session/fixture.ts';
 
 const stores = useTestStores({ migrate });
 const GUIDE = readFileSync(new URL('../../docs/operations/stores.md', import.meta.url), 'utf8');
-const [name = '', ...words] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split(' ') ?? [];
+const [name = '', ...rules] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split(' ') ?? [];
 /** Revokes permissions; required by another test. */
 const WITHOUT_DANGER = '-@dangerous';
 
@@ -25,8 +25,8 @@ let aggregator: TestAggregator;
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   redis = stack.use(await openDedicatedRedis());
-  admin = stack.adopt(new Redis(redis.url), (one) => one.disconnect());
-  await grant(words);
+  admin = stack.adopt(new Redis(redis.url), (each) => each.disconnect());
+  await grant(rules);
   const redisUrl = redis.url.replace('redis://', `redis://${name}:PASSWORD@`);
   const places = { redisUrl, redisPrefix: 'muster:', databaseUrl: stores.databaseUrl };
   service = stack.use(await startService(places));
@@ -89,15 +89,15 @@ test('[RD10] the account of the guide may query subscribers: no publication is k
 });
 
 test('[RD10] each rule of the ACL is required: without it a command is rejected', async () => {
-  for (const word of words.filter((one) => one !== WITHOUT_DANGER)) {
-    await grant(words);
+  for (const rule of rules.filter((each) => each !== WITHOUT_DANGER)) {
+    await grant(rules);
     await admin.call('ACL', 'LOG', 'RESET');
-    await grant(words.filter((one) => one !== word));
+    await grant(rules.filter((each) => each !== rule));
     await admin.call('CLIENT', 'KILL', 'USER', name);
     await until(refused, {
       ok: (entries) => entries.length > 0,
-      what: `something to be refused without ${word}`,
+      what: `something to be refused without ${rule}`,
     });
   }
-  await grant(words);
+  await grant(rules);
 }, 60_000);

@@ -78,11 +78,11 @@ test('[LA2] [LA3] [LA7] [LA26] [LA28] services get the variables of the caller a
   for (const { pid } of members) expect(isRunning(pid)).toBe(true);
 
   const seen = await Promise.all(members.map(({ url }) => environmentOf(url)));
-  expect(seen.map((one) => one['INSTANCE_NAME'])).toEqual(members.map(({ name }) => name));
-  for (const one of seen) expect(one).toMatchObject(env);
+  expect(seen.map((each) => each['INSTANCE_NAME'])).toEqual(members.map(({ name }) => name));
+  for (const each of seen) expect(each).toMatchObject(env);
   expect(modeOf(join(directory.path, 'secrets.json'))).toBe('600');
   const kept = JSON.parse(readFileSync(join(directory.path, 'secrets.json'), 'utf8'));
-  expect(new Set(seen.map((one) => one['SESSION_SECRETS']))).toEqual(new Set([kept.sessionSecrets]));
+  expect(new Set(seen.map((each) => each['SESSION_SECRETS']))).toEqual(new Set([kept.sessionSecrets]));
   expect(Buffer.byteLength(kept.sessionSecrets)).toBeGreaterThanOrEqual(32);
   expect(described.serverApiKey).toBe(kept.serverApiKeys);
   expect(described.opsToken).toBe(kept.opsToken);

@@ -87,7 +87,7 @@ test('[LA2] a secret given as a file is not set as a variable', async () => {
   expect(seen['SESSION_SECRETS_FILE']).toBe('/run/secrets/session');
 });
 
-test('[LA2] both names of this machine are allowed origins, and the public one', async () => {
+test('[LA2] the loopback origins and the origin of PUBLIC_URL are allowed', async () => {
   const plan = await planFleet(size);
   const origins = (env: NodeJS.ProcessEnv) =>
     serviceEnvironment(named(plan, 'ws-gateway-1'), { env, plan, secrets, ...urls })['ALLOWED_ORIGINS'];

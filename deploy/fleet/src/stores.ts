@@ -62,9 +62,9 @@ export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: strin
       : verifyReachable('REDIS_URL', configured.redisUrl, 'Redis', deps.log),
   ]);
   // Both have settled: nothing is starting while the caller cleans up.
-  const [databaseUrl, redis] = started.map((one) => {
-    if (one.status === 'rejected') throw one.reason;
-    return one.value;
+  const [databaseUrl, redis] = started.map((each) => {
+    if (each.status === 'rejected') throw each.reason;
+    return each.value;
   }) as [string, string];
   return { databaseUrl, redisUrl: redis };
 };
@@ -134,7 +134,7 @@ const verifyReachable = async (
     ).includes(true)
   ) {
     throw new StoreError(
-      `${variable}: no ${store} accepts connections at ${names}. Start it, or unset ${variable} to start a local one`,
+      `${variable}: no ${store} accepts connections at ${names}. Start it, or unset ${variable} to start a local ${store}`,
     );
   }
   log(`using ${store} of ${variable} at ${names}`);

@@ -68,7 +68,7 @@ export const field = {
   bytes: wholeNumber('bytes', 1, 2 ** 31),
   /** A count: 0 to ten million unless stated otherwise. */
   count: wholeNumber('', 0, 10_000_000),
-  /** A TCP port; 0 selects a free one. */
+  /** A TCP port; 0 selects a free port. */
   port: wholeNumber('', 0, 65_535),
   /** `on` or `off` (also true/false, 1/0, yes/no). */
   onOff: (fallback: 'on' | 'off') =>

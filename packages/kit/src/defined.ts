@@ -1,4 +1,4 @@
-/** `T` with the members that may be undefined made optional, as `exactOptionalPropertyTypes` wants them. */
+/** `T` with the members that may be undefined made optional, as `exactOptionalPropertyTypes` requires. */
 export type Defined<T> = {
   readonly [K in keyof T as undefined extends T[K] ? never : K]: T[K];
 } & {

@@ -100,7 +100,7 @@ const discover = async ({ issuer, fetchJson }: JwksDeps): Promise<string> => {
     readonly jwks_uri?: unknown;
   } | null;
   if (found?.issuer !== issuer.issuer)
-    throw new Error('expected a discovery document of this issuer, got one of another');
+    throw new Error('expected the discovery document of this issuer, got that of another issuer');
   if (typeof found.jwks_uri !== 'string') throw new Error('expected jwks_uri in the discovery document');
   return found.jwks_uri;
 };

@@ -52,7 +52,7 @@ export interface JwtRequirements {
 }
 
 export type JwtResult =
-  /** `key`: the configured key that verified the signature; undefined for a published one. */
+  /** `key`: the configured key that verified the signature; undefined for a published key. */
   | { readonly ok: true; readonly claims: JWTPayload; readonly key?: KeyObject }
   | { readonly ok: false; readonly fault: JwtFault };
 

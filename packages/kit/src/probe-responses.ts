@@ -61,9 +61,9 @@ const healthAnswer = (health: Health, about: ProcessInfo, now: number): ProbeAns
   const state = health.state();
   const status = !health.isReady() ? 'unhealthy' : state === 'ready' ? 'healthy' : 'degraded';
   const details = about.details?.() ?? {};
-  const checks = Object.entries(health.dependencies()).map(([name, one]) => [
+  const checks = Object.entries(health.dependencies()).map(([name, check]) => [
     name,
-    { ...checkBody(one, now), ...details[name] },
+    { ...checkBody(check, now), ...details[name] },
   ]);
   const others = Object.entries(details).filter(([name]) => !(name in health.dependencies()));
   return answer(status === 'unhealthy' ? 503 : 200, {

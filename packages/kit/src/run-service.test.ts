@@ -80,7 +80,7 @@ test('[RN3] a drain beyond its deadline is aborted, disposed, and exits 1', asyn
   expect(code).toBe(1);
 });
 
-test('[RN5] [RN8] given a running process, when SIGHUP arrives, then a valid configuration is applied and an invalid one is logged', async () => {
+test('[RN5] [RN8] given a running process, when SIGHUP arrives, then a valid configuration is applied, and an invalid configuration is logged', async () => {
   const needed = join(mkdtempSync(join(tmpdir(), 'reload-')), 'needed');
   writeFileSync(needed, 'first');
   const run = start('quick', [], { LOG_LEVEL: 'info', NEEDED_FILE: needed });

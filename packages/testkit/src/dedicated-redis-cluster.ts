@@ -145,7 +145,7 @@ const moveSlot = async (
     await from.direct.call('MIGRATE', [...options, ...keys]);
   }
   // The new owner first, so that the slot always has an owner.
-  for (const { direct } of [to, from, ...nodes.filter((one) => one !== to && one !== from)]) {
+  for (const { direct } of [to, from, ...nodes.filter((each) => each !== to && each !== from)]) {
     await direct.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
   }
 };

@@ -67,7 +67,7 @@ export const openDedicatedRedisSentinel = async (): Promise<DedicatedRedisSentin
     servers: [primary, replica],
     cutReplication: () => cutReplication(primary.url),
     primaryPort: async () => {
-      const seen = await Promise.all(sentinelClients.map(async (one) => Number((await primaryOf(one))[1])));
+      const seen = await Promise.all(sentinelClients.map(async (each) => Number((await primaryOf(each))[1])));
       return seen.toSorted((a, b) => a - b)[1] ?? 0;
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

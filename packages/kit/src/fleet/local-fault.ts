@@ -58,7 +58,7 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
       isLocal ? 'health.local_fault' : 'health.local_fault_resolved',
     );
     const before = health.blamed();
-    const now = faults.find((one) => one.isLocal)?.dependency;
+    const now = faults.find((each) => each.isLocal)?.dependency;
     health.blame(now);
     if ((before === undefined) !== (now === undefined)) deps.onChange?.(now !== undefined);
   };

@@ -38,8 +38,8 @@ export const parseRedisUrl = (text: string): RedisAddress | undefined => {
   const [, scheme, form, credentials, hosts = '', path = ''] = SEVERAL.exec(text) ?? [];
   if (form !== 'sentinel' && form !== 'cluster') return undefined;
   const account = parseAccount(credentials, scheme === 'rediss');
-  const nodes = hosts.split(',').map((one) => parseNode(one, PORTS[form]));
-  if (account === undefined || !nodes.every((one) => one !== undefined)) return undefined;
+  const nodes = hosts.split(',').map((each) => parseNode(each, PORTS[form]));
+  if (account === undefined || !nodes.every((each) => each !== undefined)) return undefined;
   const [primary = '', db = '0', ...rest] = path.split('/').filter((part) => part !== '');
   if (form === 'cluster') return primary === '' ? { is: 'cluster', nodes, ...account } : undefined;
   if (primary === '' || !/^\d{1,4}$/.test(db) || rest.length > 0) return undefined;

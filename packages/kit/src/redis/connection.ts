@@ -77,12 +77,12 @@ export const openRedis = async (
     return lane;
   };
   const lane = (except?: RedisLink): RedisLink => {
-    const usable = lanes.filter((one) => one.status === 'ready');
+    const usable = lanes.filter((link) => link.status === 'ready');
     const whole = usable.filter(isWhole);
     const ready = whole.length > 0 ? whole : usable;
     // The connection that just failed is better than one that is not ready.
-    const [first = ready[0] ?? (lanes[0] as RedisLink), ...others] = ready.filter((one) => one !== except);
-    const best = others.reduce((least, one) => (inFlight(one) < inFlight(least) ? one : least), first);
+    const [first = ready[0] ?? (lanes[0] as RedisLink), ...others] = ready.filter((link) => link !== except);
+    const best = others.reduce((least, link) => (inFlight(link) < inFlight(least) ? link : least), first);
     if (inFlight(best) > BUSY_LANE && opener.open() < config.maxConnections) openLane();
     return best;
   };
@@ -95,8 +95,8 @@ export const openRedis = async (
       : undefined;
   await firstContact(lanes, config.connectTimeoutMs);
 
-  const check = createCheck(watch, (one) =>
-    runProbe(one, `${config.prefix}probe:${config.name}`, shards === undefined ? 'PUBLISH' : 'SPUBLISH'),
+  const check = createCheck(watch, (link) =>
+    runProbe(link, `${config.prefix}probe:${config.name}`, shards === undefined ? 'PUBLISH' : 'SPUBLISH'),
   );
   return {
     prefix: config.prefix,
@@ -118,8 +118,8 @@ export const openRedis = async (
     ping: () => check(lane()),
     onConnectionChange: watch.onChange,
     [Symbol.asyncDispose]: async () => {
-      for (const one of lanes) one.disconnect();
-      for (const one of sockets) one.disconnect();
+      for (const link of lanes) link.disconnect();
+      for (const link of sockets) link.disconnect();
       sockets.clear();
     },
   };
@@ -129,11 +129,11 @@ export const openRedis = async (
 const createCheck = (watch: RedisWatcher, probe: (lane: RedisLink) => Promise<void>) => {
   /** Error of a replica, kept for checks while its connections are reopened until a primary answers. */
   let readOnly: unknown;
-  return async (one: RedisLink): Promise<void> => {
-    const fault = one.status === 'ready' ? undefined : (watch.fault() ?? readOnly);
+  return async (link: RedisLink): Promise<void> => {
+    const fault = link.status === 'ready' ? undefined : (watch.fault() ?? readOnly);
     if (fault !== undefined) throw fault;
     try {
-      await probe(one);
+      await probe(link);
       readOnly = undefined;
     } catch (error) {
       if (isReadOnly(error)) readOnly = error;

@@ -84,7 +84,7 @@ const reportStates = (metrics: Metrics, own: () => readonly { redis: Redis; clie
   metrics.onCollect(() => {
     for (const gauge of [status, pending, offline]) gauge.reset();
     for (const { redis, client } of own()) {
-      const state = STATES.find((one) => one === redis.status) ?? 'connecting';
+      const state = STATES.find((each) => each === redis.status) ?? 'connecting';
       status.set({ client, status: state }, 1);
       pending.set({ client }, redis.commandQueue.length);
       offline.set({ client }, offlineLength(redis));
