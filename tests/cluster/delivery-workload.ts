@@ -26,7 +26,6 @@ export interface WorkloadOptions {
 export interface WorkloadClient {
   readonly name: string;
   readonly client: Centrifuge;
-  /** The gateway it is on. */
   gateway: string;
   /** The gateways that lost it, in order. */
   readonly dropped: string[];

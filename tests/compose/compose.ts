@@ -31,7 +31,6 @@ export interface ComposeFleet extends AsyncDisposable {
   readonly serverApiKey: string;
   /** `docker compose …` in this project; rejects with its output on failure. */
   compose(...args: readonly string[]): Promise<string>;
-  /** `docker …`. */
   docker(...args: readonly string[]): Promise<string>;
   /** A program of this repository, in the environment of this project; rejects with its output on failure. */
   script(path: string, ...args: readonly string[]): Promise<string>;

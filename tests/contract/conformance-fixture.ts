@@ -2,7 +2,6 @@ import type { Bus, BusHandlers } from '@muster/bus/bus';
 import type { BusMessage } from '@muster/bus/envelope';
 import { afterEach, beforeEach } from 'vitest';
 
-/** Interface of the suite to the bus under test. */
 export interface BusUnderTest extends AsyncDisposable {
   /** Another replica. Resolves when its link is up. */
   connect(handlers: BusHandlers): Promise<Bus>;

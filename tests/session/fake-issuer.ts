@@ -2,7 +2,6 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 
-/** Options of one token. */
 export interface TokenOptions {
   readonly claims?: Record<string, unknown>;
   readonly header?: Record<string, unknown>;

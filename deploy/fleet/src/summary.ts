@@ -38,7 +38,6 @@ Ctrl-C stops the fleet.
 `;
 };
 
-/** Rows of `--observability`. */
 const observabilityRows = (prometheusUrl: string | undefined): string =>
   prometheusUrl === undefined
     ? ''

@@ -17,7 +17,6 @@ export interface SupervisedProcess {
   resume(): Promise<void>;
   /** Sends a signal and disables the restart, without waiting. */
   retire(signal: NodeJS.Signals): void;
-  /** Stops it. */
   stop(): Promise<void>;
   lastLines(): readonly string[];
 }

@@ -17,7 +17,6 @@ const requests = 'http_server_request_duration_seconds_count';
 const v1 = 'service="session-service",http_route=~"/v1/.*"';
 const ours = 'result!~"rejected_auth|rejected_origin|rejected_bad_request|rejected_limit"';
 
-/** All objectives. */
 export const OBJECTIVES: readonly Objective[] = [
   {
     name: 'session-availability',

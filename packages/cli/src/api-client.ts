@@ -2,7 +2,6 @@ import { MusterError, newIdempotencyKey, type Send } from '@muster/client/http';
 import type { ServerApiResponse } from '@muster/protocol/server-api';
 import { adviceOnStores } from './fleet.ts';
 
-/** Error response of the server API. */
 class ServerApiFailure extends Error {
   override readonly name = 'ServerApiFailure';
   /** Error code of the protocol, or an HTTP status. */

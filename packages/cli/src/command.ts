@@ -46,7 +46,6 @@ export interface CliResponse {
   readonly isBad?: boolean;
 }
 
-/** Command of the CLI. */
 export interface CliCommand {
   readonly name: string;
   readonly usage: string;

@@ -3,7 +3,6 @@ import type { Snapshot } from '@muster/session/session-snapshot';
 import type { Requirements, SessionVerifier, VerifiedSession } from '@muster/session/session-verifier';
 import type { RequestHandler } from 'express';
 
-/** Options of the middleware. */
 export interface SessionMiddlewareOptions {
   /** Requirements of a session, or a function of the request that returns them. */
   readonly require?: Requirements | ((req: IncomingMessage) => Requirements);

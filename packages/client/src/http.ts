@@ -62,7 +62,6 @@ export interface Call {
   readonly isSafeToRepeat?: boolean;
 }
 
-/** Response. */
 export interface HttpResponse<T> {
   readonly status: number;
   readonly body: T;

@@ -30,7 +30,6 @@ export const readCredential = (headers: CredentialHeaders, cookieName: string): 
   return tokens.every(isSameSession) ? { via: 'bearer', tokens: [bearer] } : AMBIGUOUS;
 };
 
-/** Error response for an ambiguous credential. */
 export const ambiguousCredential = (): AppError =>
   new AppError('MALFORMED_REQUEST', {
     detail: 'The cookie and the bearer token belong to different sessions. Send one of them.',

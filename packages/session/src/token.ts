@@ -31,7 +31,6 @@ const SECRET_BYTES = 16;
 export const parseSessionId = (text: string): SessionId | undefined =>
   UUID_V4.test(text) ? (text as SessionId) : undefined;
 
-/** New random session id. */
 export const newSessionId = (): SessionId => v4() as SessionId;
 
 /** 128 random bits as 22 characters of base64url. */

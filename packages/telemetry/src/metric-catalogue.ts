@@ -47,7 +47,6 @@ const TABLE = {
 
 type Table = typeof TABLE;
 
-/** Every metric by its name. */
 export const CATALOGUE: Readonly<Record<MetricName, Metric>> = TABLE;
 
 export type MetricName = keyof Table;

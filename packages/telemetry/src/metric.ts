@@ -7,7 +7,6 @@ export interface AtMost {
   readonly because: string;
 }
 
-/** The values of each label. */
 export type LabelSets = Readonly<Record<string, LabelValues | AtMost>>;
 
 /** Panel of a metric on the dashboard of its chapter. */

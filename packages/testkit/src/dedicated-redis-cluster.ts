@@ -7,7 +7,6 @@ import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
 import { openTestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
-/** A node of a cluster. */
 export interface ClusterNode extends DedicatedStore {
   /** Connection to this node, without the cluster client. */
   readonly direct: Redis;

@@ -1,7 +1,6 @@
 /** State of a publication for its publisher. */
 type PublicationState = 'acknowledged' | 'unknown';
 
-/** An event of a subscriber. */
 type SubscriberEvent =
   | { readonly is: 'received'; readonly number: number }
   /** `published`: publications of the group that were sent or being sent at that time. */

@@ -19,7 +19,6 @@ export const migratedTemplate = (adminUrl: string, run: string, migrate: Migrate
     return name;
   });
 
-/** Drops the template of a run. */
 export const dropTemplate = (adminUrl: string, run: string): Promise<void> =>
   withClient(adminUrl, async (client) => {
     await client.query(`drop database if exists ${templateName(run)} with (force)`);

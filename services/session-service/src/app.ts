@@ -25,7 +25,6 @@ import { reportKeyAges } from './signing-key-ages.ts';
 
 const SERVICE = 'session-service';
 
-/** A running session service and its ports. */
 export interface SessionServiceApp extends RunningApp {
   readonly port: number;
   readonly opsPort: number;

@@ -37,7 +37,6 @@ export interface GatewayState {
   readonly slowConsumers: number;
 }
 
-/** Metrics of the gateway. */
 export interface GatewayMetrics extends EngineMetrics {
   handshake(result: HandshakeResult, seconds: number): void;
   /** A checked session, and the source that decided. */

@@ -39,7 +39,6 @@ const createKeyBody = z.strictObject({
   reason: reasonSchema.optional(),
 });
 
-/** Routes on API keys. */
 export const apiKeyRoutes = (context: HttpContext): Route[] => [
   createKey(context),
   serviceRoute(context, 'keys:admin', {

@@ -210,7 +210,6 @@ export const sessionSchema = z.object({
 /** A session with its new token, if the client stores the token itself. */
 export const sessionCreatedSchema = sessionSchema.extend({ token: z.string().optional() });
 
-/** A page of sessions. */
 export const pageSchema = z.object({ items: z.array(sessionSchema), next: nullable(z.string()) });
 
 /** `pending` until Redis and the bus have the change. */

@@ -89,7 +89,6 @@ export const privilegeChangeReply = (
   }
 };
 
-/** The error of a change that was refused. */
 export const changeErrorReply = (refused: Extract<RotateResult, { ok: false }>): AppError => {
   switch (refused.why) {
     case 'missing':

@@ -1,7 +1,6 @@
 import { sleep } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 
-/** The state of the schema migration at start. */
 export type SchemaMigration = Awaited<ReturnType<typeof startSchemaMigration>>;
 
 const FIRST_PAUSE_MS = 500;

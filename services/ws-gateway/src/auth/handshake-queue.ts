@@ -40,7 +40,6 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps) => {
   let active = 0;
   let meanMs = INITIAL_MEAN_MS;
 
-  /** Length of the queue. */
   const waiting = (): number => queue.length - next;
   const waitMs = (): number => (waiting() * meanMs) / concurrency;
   /** True when a further check would be rejected. */

@@ -20,7 +20,6 @@ export interface SessionRevalidationDeps {
   isBusHealthy(): boolean;
 }
 
-/** Revisions of sessions, by id. */
 type Revisions = ReadonlyMap<SessionId, number>;
 type LiveRead = Extract<SnapshotRead, { is: 'live' }>;
 

@@ -50,7 +50,6 @@ const UNREACHABLE_STATUSES = new Set([502, 503, 504]);
 /** Extra time of the breaker's deadline, for requests that do not notice their abort. */
 const BREAKER_SLACK_MS = 500;
 
-/** The application is unreachable. */
 class ApplicationUnreachableError extends Error {}
 
 const FAILURE_OUTCOMES = { text: 'bad_answer', bad_status: 'bad_status' } as const;

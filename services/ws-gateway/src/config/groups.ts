@@ -85,7 +85,6 @@ const namespaceSchema = optionsSchema.extend({
   name: z.string().regex(/^[-\w.]{1,64}$/, 'expected 1 to 64 of a-z, A-Z, 0-9, _, - and .'),
 });
 
-/** All option names of a namespace. */
 export const OPTION_NAMES: readonly string[] = Object.keys(namespaceSchema.shape);
 
 const fileSchema = z.strictObject({

@@ -1,7 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Request, RequestHandler, Response } from 'express';
 
-/** A key of the server API. */
 export interface ServerApiKey {
   readonly key: string;
   /** The only tenant that it is valid for; undefined: all. */

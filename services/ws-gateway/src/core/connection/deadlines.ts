@@ -15,7 +15,6 @@ export const monotonicAt = (clock: Clock, epochMs: number): number =>
 /** Deadlines of one live connection: ping and pong, expiry of its session or token and of its subscriptions. All in monotonic ms. */
 export class Deadlines {
   readonly #clock: Clock;
-  /** End of the session. */
   sessionEnd = Number.POSITIVE_INFINITY;
   /** Latest refresh of the token, or the end set by the server API. */
   refreshBy = Number.POSITIVE_INFINITY;

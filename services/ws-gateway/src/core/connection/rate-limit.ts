@@ -5,7 +5,6 @@ import type { Rate } from '../ports.ts';
 /** Consecutive rejections after which a client is closed. */
 export const MAX_REJECTIONS = 500;
 
-/** A token bucket. */
 export class TokenBucket {
   #tokens: number;
   #filledAt: number;
