@@ -38,14 +38,14 @@ beforeAll(async () => {
   await cluster.replicate(replica, primary);
   await grant([...everywhere, ...onCluster]);
   const redisUrl = cluster.url.replace('redis+cluster://', `redis+cluster://${name}:PASSWORD@`);
-  const places = { redisUrl, redisPrefix: 'muster:', databaseUrl: stores.databaseUrl };
-  service = stack.use(await startService(places));
+  const addresses = { redisUrl, redisPrefix: 'muster:', databaseUrl: stores.databaseUrl };
+  service = stack.use(await startService(addresses));
   gateways = await Promise.all(
-    ['gw-1', 'gw-2'].map((INSTANCE_NAME) => startGateway(places, service.opsUrl, { INSTANCE_NAME })),
+    ['gw-1', 'gw-2'].map((INSTANCE_NAME) => startGateway(addresses, service.opsUrl, { INSTANCE_NAME })),
   );
   for (const gateway of gateways) stack.use(gateway);
   const expected = { EXPECTED: 'session-service=1,ws-gateway=2', OPS_TOKEN: 'x'.repeat(16) };
-  aggregator = stack.use(await startAggregator(places, expected));
+  aggregator = stack.use(await startAggregator(addresses, expected));
 });
 afterAll(() => stack.disposeAsync());
 

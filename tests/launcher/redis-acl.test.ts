@@ -12,7 +12,7 @@ import { startService, type TestService } from '../session/fixture.ts';
 const stores = useTestStores({ migrate });
 const GUIDE = readFileSync(new URL('../../docs/operations/stores.md', import.meta.url), 'utf8');
 const [name = '', ...rules] = /^ACL SETUSER (.*)$/m.exec(GUIDE)?.[1]?.split(' ') ?? [];
-/** Revokes permissions; required by another test. */
+/** A rule that revokes permissions: the product works without it. */
 const WITHOUT_DANGER = '-@dangerous';
 
 let stack: AsyncDisposableStack;
@@ -28,11 +28,11 @@ beforeAll(async () => {
   admin = stack.adopt(new Redis(redis.url), (each) => each.disconnect());
   await grant(rules);
   const redisUrl = redis.url.replace('redis://', `redis://${name}:PASSWORD@`);
-  const places = { redisUrl, redisPrefix: 'muster:', databaseUrl: stores.databaseUrl };
-  service = stack.use(await startService(places));
-  gateway = stack.use(await startGateway(places, service.opsUrl));
+  const addresses = { redisUrl, redisPrefix: 'muster:', databaseUrl: stores.databaseUrl };
+  service = stack.use(await startService(addresses));
+  gateway = stack.use(await startGateway(addresses, service.opsUrl));
   aggregator = stack.use(
-    await startAggregator(places, { EXPECTED: 'session-service=1,ws-gateway=1', OPS_TOKEN: 'x'.repeat(16) }),
+    await startAggregator(addresses, { EXPECTED: 'session-service=1,ws-gateway=1', OPS_TOKEN: 'x'.repeat(16) }),
   );
 });
 afterAll(() => stack.disposeAsync());
