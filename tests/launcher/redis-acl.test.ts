@@ -32,7 +32,10 @@ beforeAll(async () => {
   service = stack.use(await startService(addresses));
   gateway = stack.use(await startGateway(addresses, service.opsUrl));
   aggregator = stack.use(
-    await startAggregator(addresses, { EXPECTED: 'session-service=1,ws-gateway=1', OPS_TOKEN: 'x'.repeat(16) }),
+    await startAggregator(addresses, {
+      EXPECTED: 'session-service=1,ws-gateway=1',
+      OPS_TOKEN: 'x'.repeat(16),
+    }),
   );
 });
 afterAll(() => stack.disposeAsync());
