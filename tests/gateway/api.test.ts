@@ -98,7 +98,9 @@ describe('calls', () => {
     expect(await call('rpc', { method: 'x' })).toMatchObject({ error: { code: 104 } });
     expect(
       await call('history', { channel: 'a', limit: 1, since: { offset: 1, epoch: 'other' } }),
-    ).toMatchObject({ error: { code: 112 } });
+    ).toMatchObject({
+      error: { code: 112 },
+    });
   });
 });
 

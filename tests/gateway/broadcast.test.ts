@@ -155,7 +155,9 @@ test('[AP45] given an unreachable Redis, when a publication is made, then the ou
   await redis.refuse();
   await until(
     async () => (await call('publish', { channel: 'gone', data: 1 })).error?.outcome === 'not_published',
-    { what: 'the answer that nothing was published' },
+    {
+      what: 'the answer that nothing was published',
+    },
   );
 });
 

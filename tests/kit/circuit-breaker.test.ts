@@ -11,12 +11,12 @@ test('[SE23] given five failures, the breaker opens for a second, then one call 
     return Promise.reject(new Error('down'));
   };
   for (let n = 0; n < 5; n += 1) await expect(breaker.run(failing)).rejects.toThrow('down');
-  await expect(breaker.run(failing)).rejects.toThrow('not tried');
+  await expect(breaker.run(failing)).rejects.toThrow('not called');
   expect(calls).toBe(5);
   clock.advance(1001);
   const gate = Promise.withResolvers<string>();
   const probe = breaker.run(() => gate.promise);
-  await expect(breaker.run(failing)).rejects.toThrow('not tried');
+  await expect(breaker.run(failing)).rejects.toThrow('not called');
   gate.resolve('up');
   await expect(probe).resolves.toBe('up');
   await expect(breaker.run(async () => 'fine')).resolves.toBe('fine');

@@ -33,5 +33,5 @@ test('[TS8] a test file that leaves a process behind fails with its command line
   });
   expect(run.signal).toBe(null);
   expect(run.status).toBe(1);
-  expect(`${run.stdout}${run.stderr}`).toMatch(/did not end the processes.*setTimeout/su);
+  expect(`${run.stdout}${run.stderr}`).toMatch(/did not end its child processes.*setTimeout/su);
 });

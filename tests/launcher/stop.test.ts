@@ -32,7 +32,10 @@ const launcherProcess = async (dataDir: string, env: NodeJS.ProcessEnv) => {
   const launcher = spawn(
     process.execPath,
     [FAKE_LAUNCHER, '--data', dataDir, '--port', '0', '--base-port', '0'],
-    { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] },
+    {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
   );
   const out = { text: '' };
   launcher.stdout.on('data', (data) => {

@@ -281,7 +281,10 @@ test.each([
 );
 
 test('[SE10] given no trusted proxy, forwarded addresses are ignored', async () => {
-  await using service = await startService(stores, { TRUSTED_PROXIES: '', GUEST_LIMIT_PER_MINUTE: '3' });
+  await using service = await startService(
+    { ...stores, redisPrefix: 'untrusted:' },
+    { TRUSTED_PROXIES: '', GUEST_LIMIT_PER_MINUTE: '3' },
+  );
   const open = (ip: string) =>
     service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
   const answers = [];

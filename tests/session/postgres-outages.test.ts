@@ -205,7 +205,10 @@ describe('a server without free connections', () => {
     await Promise.all(strangers.splice(0).map((one) => one.end()));
     await until(
       async () => (await crowded.service('POST', '/v1/sessions', { user_id: 'u' })).status === 201,
-      { what: 'room', timeoutMs: 15_000 },
+      {
+        what: 'room',
+        timeoutMs: 15_000,
+      },
     );
   });
 });

@@ -135,7 +135,9 @@ test('[GS1] given an end published while the session is read, no socket stays', 
   await using distant = await startGateway(
     { redisUrl: server.url, redisPrefix: 't:' },
     source.url.replace(/\/$/, ''),
-    { INSTANCE_NAME: 'gw-distant' },
+    {
+      INSTANCE_NAME: 'gw-distant',
+    },
   );
   const one = await login('u_distant');
   await raw.del(`t:s:{${one.id}}`);

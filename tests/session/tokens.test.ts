@@ -134,7 +134,9 @@ test('[SE12] given a signed token of an unknown session, it is 401 and creates n
   expect(await sql('SELECT 1 FROM sessions WHERE id = $1', [stranger])).toEqual([]);
   expect(
     (await service.service('POST', '/v1/sessions', { user_id: 'u_1', session_id: stranger })).body,
-  ).toMatchObject({ detail: [{ loc: ['body', 'session_id'], type: 'extra_forbidden' }] });
+  ).toMatchObject({
+    detail: [{ loc: ['body', 'session_id'], type: 'extra_forbidden' }],
+  });
 });
 
 test('[SE3] given a key that is not listed, its tokens are refused and no session is deleted', async () => {

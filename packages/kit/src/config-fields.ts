@@ -36,7 +36,9 @@ export const ceiling = (
   refusal: string,
   metric: string,
   rule: string,
-): Pick<SettingMeta, 'ceiling'> => ({ ceiling: { unit, refusal, metric, rule } });
+): Pick<SettingMeta, 'ceiling'> => ({
+  ceiling: { unit, refusal, metric, rule },
+});
 
 interface Bounds {
   readonly min?: number;

@@ -6,9 +6,10 @@ export type DependencyFault = LabelsOfMetric<'service_dependency_failures_total'
 
 interface Rule {
   readonly reason: DependencyFault;
-  /** SQLSTATE, or the code of the operating system or of TLS. */
+  /** SQLSTATE, the code of the operating system or of TLS, or that of an error of our own. */
   readonly code?: RegExp;
-  readonly text: RegExp;
+  /** Texts of stores and of the operating system; an error of our own carries a code. */
+  readonly text?: RegExp;
 }
 
 /**
@@ -22,8 +23,8 @@ const RULES: readonly Rule[] = [
   },
   {
     reason: 'auth',
-    code: /^28/,
-    text: /WRONGPASS|NOAUTH|authentication|refused INTERNAL_API_KEY|no pg_hba\.conf entry/i,
+    code: /^(28|INVALID_INTERNAL_API_KEY$)/,
+    text: /WRONGPASS|NOAUTH|authentication|no pg_hba\.conf entry/i,
   },
   {
     reason: 'permission',
@@ -42,7 +43,7 @@ const RULES: readonly Rule[] = [
     text: /too many (clients|connections)|no more connections allowed|max number of clients|connection slots/i,
   },
   { reason: 'read_only', code: /^25006$/, text: /read.?only/i },
-  { reason: 'schema', code: /^42P01$/, text: /schema is not up to date/i },
+  { reason: 'schema', code: /^42P01$/ },
   {
     reason: 'tls',
     code: /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/,
@@ -64,5 +65,5 @@ export const dependencyFaultOf = (error: unknown): DependencyFault => {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   const hasCode = typeof code === 'string' ? code : '';
   const text = typeof message === 'string' ? message : '';
-  return RULES.find((rule) => rule.code?.test(hasCode) || rule.text.test(text))?.reason ?? 'other';
+  return RULES.find((rule) => rule.code?.test(hasCode) || rule.text?.test(text))?.reason ?? 'other';
 };

@@ -72,7 +72,7 @@ export const createSessionSource = ({
     });
     if (!response.ok) {
       await response.body?.cancel();
-      throw errorResponse(response.status);
+      throw new SourceErrorResponse(response.status);
     }
     return response.status === 204 ? undefined : response.json();
   };
@@ -133,20 +133,20 @@ export const createSessionSource = ({
 class SourceErrorResponse extends Error {
   override readonly name = 'SourceErrorResponse';
   readonly status: number;
+  /** For the reason of the failed dependency check. */
+  readonly code: 'INVALID_INTERNAL_API_KEY' | undefined;
 
-  constructor(status: number, message: string) {
-    super(message);
+  constructor(status: number) {
+    const isKeyRejected = status === 401 || status === 403;
+    super(
+      isKeyRejected
+        ? `the session service rejected INTERNAL_API_KEY [${status}]: set the same value in gateways and session services`
+        : `the session service answered ${status}`,
+    );
     this.status = status;
+    this.code = isKeyRejected ? 'INVALID_INTERNAL_API_KEY' : undefined;
   }
 }
-
-const errorResponse = (status: number): SourceErrorResponse =>
-  new SourceErrorResponse(
-    status,
-    status === 401 || status === 403
-      ? `the session service rejected INTERNAL_API_KEY [${status}]: set the same value in gateways and session services`
-      : `the session service answered ${status}`,
-  );
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -104,7 +104,10 @@ export const FLEET = {
   }),
   fleet_detection_seconds: histogram(
     'Time from the last good observation of an instance to its status down.',
-    { buckets: DETECTION, panel: changes },
+    {
+      buckets: DETECTION,
+      panel: changes,
+    },
   ),
   fleet_incidents_open: gauge('Open incidents.', {
     labels: { severity: ['degraded', 'partial_outage', 'major_outage'] },

@@ -125,7 +125,10 @@ export const GATEWAY = {
   }),
   gateway_recovery_duration_seconds: histogram(
     'Duration of the recovery of a subscription, whether complete or not.',
-    { buckets: STD, panel: recovery },
+    {
+      buckets: STD,
+      panel: recovery,
+    },
   ),
   gateway_recovered_messages_total: counter('Publications delivered by recovery.', {
     zero: true,
@@ -253,6 +256,8 @@ export const GATEWAY = {
   }),
   gateway_bus_canary_last_success_timestamp_seconds: gauge(
     'Time of the last successful loopback probe over the bus.',
-    { panel: { ...bus, by: ['instance'], as: 'age' } },
+    {
+      panel: { ...bus, by: ['instance'], as: 'age' },
+    },
   ),
 } as const;

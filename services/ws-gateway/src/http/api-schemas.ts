@@ -88,7 +88,11 @@ export const API_BODIES = {
   refresh: z.object({
     ...target,
     expired: z.boolean().optional().describe('ends the connections at once; clients reconnect'),
-    expire_at: count.optional().describe('seconds since the Unix epoch; 0 for the expiry of the credential'),
+    expire_at: count
+      .optional()
+      .describe(
+        'seconds since the Unix epoch; 0 or none: a session keeps its expiry, a connection with a token no longer expires',
+      ),
   }),
   unsubscribe: z.object({ ...target, channel: z.string().optional().describe('empty for all groups') }),
   disconnect: z.object({

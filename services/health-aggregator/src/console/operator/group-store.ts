@@ -5,8 +5,8 @@ import type {
   GroupStreamPosition,
   SocketInfo,
 } from '../../core/operator-ports.ts';
+import { pathWith, requestAsOperator } from '../operator-api.ts';
 import { InteractionTracker, keepOrder } from '../stable-order.ts';
-import { pathWith, requestAsOperator } from './operator-api.ts';
 
 /** Groups with members. */
 export interface GroupList {

@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import type { DeviceInfo, SocketInfo } from '../../core/operator-ports.ts';
+import { pathWith, requestAsOperator } from '../operator-api.ts';
 import { InteractionTracker, keepOrder } from '../stable-order.ts';
-import { pathWith, requestAsOperator } from './operator-api.ts';
 
 /** Session with its connections; null when unknown. */
 export type Device = DeviceInfo & { readonly sockets: readonly SocketInfo[] | null };

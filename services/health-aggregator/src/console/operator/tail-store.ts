@@ -1,8 +1,8 @@
 import { signal } from '@preact/signals';
 import { Centrifuge, type PublicationContext, UnauthorizedError } from 'centrifuge';
 import type { GroupAddress } from '../../core/operator-ports.ts';
+import { requestAsOperator } from '../operator-api.ts';
 import { groupPath } from './group-store.ts';
-import { requestAsOperator } from './operator-api.ts';
 
 /** A line of the tail: a publication, or a notice of the page. */
 export type TailLine =

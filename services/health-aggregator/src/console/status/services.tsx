@@ -9,8 +9,9 @@ import {
   SERVICE_DESCRIPTIONS,
   SERVICE_STATUS_LABELS,
 } from '../labels.ts';
+import { sendOperatorCommand } from '../operator-api.ts';
 import { OperatorBar } from '../operator-sign-in.tsx';
-import { operatorToken, sendOperatorCommand } from '../operator-token.ts';
+import { operatorToken } from '../operator-token.ts';
 import { Sparkline } from '../sparkline.tsx';
 import { connectionTrend, fleet, isStale, sinceUpdateMs } from './fleet-store.ts';
 import { UptimeDays } from './uptime-days.tsx';

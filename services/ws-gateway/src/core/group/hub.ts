@@ -14,7 +14,7 @@ import type { ConnectionLimits, EngineMetrics } from '../ports.ts';
 import { createFanoutScheduler } from './fanout-scheduler.ts';
 import type { LocalGroup } from './group.ts';
 import { createGroupRegistry } from './group-registry.ts';
-import { createPositionCheck } from './position-check.ts';
+import { createIdlePositionCheck } from './idle-position-check.ts';
 import { createPresenceEvents } from './presence-events.ts';
 import { createPublisher } from './publisher.ts';
 import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
@@ -81,7 +81,7 @@ export const createHub = (deps: HubDeps) => {
       onStalled: () => positionCheck.retrySoon(),
     },
   });
-  const positionCheck = createPositionCheck({ bus, registry, clock });
+  const positionCheck = createIdlePositionCheck({ bus, registry, clock });
   let subscriptions = 0;
 
   const goLive = (group: LocalGroup, request: JoinRequest, start: RecoveryStart | undefined): void => {

@@ -1,4 +1,4 @@
-import { operatorToken, setOperatorToken } from '../operator-token.ts';
+import { commandResult, operatorToken, setOperatorToken } from './operator-token.ts';
 
 /** Result of an operator's request. */
 export type OperatorResponse<T> =
@@ -46,4 +46,19 @@ export const errorTextOf = async (response: Response): Promise<string> => {
   }
   const { detail } = (await response.json().catch(() => ({}))) as { detail?: unknown };
   return typeof detail === 'string' ? detail : `Request failed with status ${response.status}.`;
+};
+
+/** Drains or resumes an instance. */
+export const sendOperatorCommand = async (
+  name: string,
+  kind: 'drain' | 'resume',
+  reason = '',
+): Promise<void> => {
+  const response = await requestAsOperator(
+    `/v1/instances/${encodeURIComponent(name)}/drain`,
+    kind === 'drain' ? { method: 'POST', body: JSON.stringify({ reason }) } : { method: 'DELETE' },
+  );
+  if (response.ok)
+    commandResult.value = `${name}: ${kind} requested; it takes effect with the next heartbeat.`;
+  else if (response.why !== '') commandResult.value = `${name}: ${response.why}`;
 };

@@ -19,7 +19,7 @@ export interface PositionCheckDeps {
  * Finds groups that missed a publication and receive no later one: compares all positions with the ends of the streams, in a few
  * pipelines. One run at a time.
  */
-export const createPositionCheck = ({ bus, registry, clock }: PositionCheckDeps) => {
+export const createIdlePositionCheck = ({ bus, registry, clock }: PositionCheckDeps) => {
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
