@@ -10,8 +10,7 @@ const SCOPE = '@muster/';
 const SETUP = ['package.json', 'pnpm-lock.yaml', 'pnpm-workspace.yaml', 'tests/package.json'];
 const SCRIPTS = ['healthcheck.mjs', 'secrets.mjs'];
 
-const manifestOf = (directory) =>
-  JSON.parse(readFileSync(join(repository, directory, 'package.json'), 'utf8'));
+const manifestOf = (directory) => JSON.parse(readFileSync(join(repository, directory, 'package.json'), 'utf8'));
 
 const directories = ['packages', 'services', 'deploy'].flatMap((folder) =>
   readdirSync(join(repository, folder))
@@ -23,21 +22,17 @@ const directoryOf = new Map(directories.map((directory) => [manifestOf(directory
 const closure = new Set();
 const include = (name) => {
   const directory = directoryOf.get(name);
-  if (directory === undefined)
-    throw new Error(`${name}: expected a workspace package, found none of this name`);
+  if (directory === undefined) throw new Error(`${name}: expected a workspace package, found none of this name`);
   if (closure.has(directory)) return;
   closure.add(directory);
   for (const dependency of Object.keys(manifestOf(directory).dependencies ?? {}))
     if (dependency.startsWith(SCOPE)) include(dependency);
 };
 
-const copy = (path, into) =>
-  cpSync(join(repository, path), join(destination, into, path), { recursive: true });
+const copy = (path, into) => cpSync(join(repository, path), join(destination, into, path), { recursive: true });
 
 if (!existsSync(join(repository, 'services', service ?? '')))
-  throw new Error(
-    `SERVICE=${service}: expected one of ${readdirSync(join(repository, 'services')).join(', ')}`,
-  );
+  throw new Error(`SERVICE=${service}: expected one of ${readdirSync(join(repository, 'services')).join(', ')}`);
 include(SCOPE + service);
 for (const file of [...SETUP, ...directories.map((directory) => join(directory, 'package.json'))])
   copy(file, 'manifests');

@@ -60,9 +60,7 @@ const COMMANDS = {
 
 const run = COMMANDS[command];
 if (run === undefined) {
-  process.stderr.write(
-    `bootstrap: unknown command ${command}, expected one of ${Object.keys(COMMANDS).join(', ')}\n`,
-  );
+  process.stderr.write(`bootstrap: unknown command ${command}, expected one of ${Object.keys(COMMANDS).join(', ')}\n`);
   process.exit(2);
 }
 try {

@@ -6,8 +6,7 @@ import { resolve } from 'node:path';
 import { DESTINATION, PACKAGES, packAll } from './pack.mjs';
 
 const root = resolve(import.meta.dirname, '../..');
-const npm = (...args) =>
-  execFileSync('npm', args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] }).toString();
+const npm = (...args) => execFileSync('npm', args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] }).toString();
 
 const isPublished = (name, version) => {
   try {

@@ -38,12 +38,7 @@ test.runIf(process.platform === 'linux')(
   '[CT1] [CT2] given 200 instances, an aggregator uses less than a tenth of a core and 150 MB',
   async () => {
     const [port = 0] = await freePorts(1);
-    await using many = run([
-      program('./many-instances.ts'),
-      stores.redisUrl,
-      stores.redisPrefix,
-      String(INSTANCES),
-    ]);
+    await using many = run([program('./many-instances.ts'), stores.redisUrl, stores.redisPrefix, String(INSTANCES)]);
     await once(many.stdout as NodeJS.ReadableStream, 'data');
     await using aggregator = run([program('../../services/health-aggregator/src/main.ts')], {
       REDIS_URL: stores.redisUrl,

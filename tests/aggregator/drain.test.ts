@@ -22,10 +22,7 @@ test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] when an operator drains and resumes in
       timeoutMs: 15_000,
     });
   }
-  const answer = await aggregator.request(
-    '/v1/instances/tiny-1/drain',
-    request('POST', { reason: 'kernel' }),
-  );
+  const answer = await aggregator.request('/v1/instances/tiny-1/drain', request('POST', { reason: 'kernel' }));
   expect(answer).toMatchObject({
     status: 202,
     body: { name: 'tiny-1', directive: 'drain', load: { connections: 3 } },
@@ -45,9 +42,7 @@ test('[DV1] [DV2] [DV4] [DV5] [DV6] [DV8] when an operator drains and resumes in
     status: 409,
     body: { detail: 'No other instance of this service is serving.' },
   });
-  expect(
-    (await aggregator.request('/v1/instances/tiny-2/drain', request('POST', { force: true }))).status,
-  ).toBe(202);
+  expect((await aggregator.request('/v1/instances/tiny-2/drain', request('POST', { force: true }))).status).toBe(202);
   await until(async () => (await readiness(two.port)) === 503, {
     what: 'the forced instance',
     timeoutMs: 15_000,
@@ -75,10 +70,7 @@ test('[DV3] [DV9] given no valid token, a drain is rejected with 401; without OP
     expect((await aggregator.request('/v1/instances/aggregator-test/drain', init)).status).toBe(401);
   }
   expect((await aggregator.request('/v1/instances/unknown/drain', request('POST'))).status).toBe(404);
-  const bad = await aggregator.request(
-    '/v1/instances/aggregator-test/drain',
-    request('POST', { forced: true }),
-  );
+  const bad = await aggregator.request('/v1/instances/aggregator-test/drain', request('POST', { forced: true }));
   expect(bad.status).toBe(422);
   expect(bad.body.detail[0].loc).toEqual(['body', 'forced']);
   await using closed = await startAggregator(stores);

@@ -54,13 +54,9 @@ test('[SD2] [SD4] given a killed and a stopped instance, service discovery lists
   await untilState(aggregator, 'tiny-killed', 'down');
   await untilState(aggregator, 'tiny-leaving', undefined);
   const { body } = await aggregator.request('/sd/prometheus');
-  const names = body.map(
-    (group: { labels: Record<string, string> }) => group.labels['__meta_fleet_instance_name'],
-  );
+  const names = body.map((group: { labels: Record<string, string> }) => group.labels['__meta_fleet_instance_name']);
   expect(names.toSorted()).toEqual(['aggregator-test', 'tiny-killed']);
-  const changes = aggregator.log
-    .of('instance.changed')
-    .map(({ fields }) => `${fields['name']} ${fields['to']}`);
+  const changes = aggregator.log.of('instance.changed').map(({ fields }) => `${fields['name']} ${fields['to']}`);
   expect(changes).not.toContain('tiny-leaving down');
 });
 

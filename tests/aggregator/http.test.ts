@@ -24,15 +24,7 @@ test('[FH5] [FH16] [FH17] when a path, method or query is invalid, the answer is
     const { status, body } = await aggregator.request(path);
     expect([path, status, body.title]).toEqual([path, 404, 'Not found']);
   }
-  for (const path of [
-    '/',
-    '/health',
-    '/v1/fleet',
-    '/v1/fleet/events',
-    '/sd/prometheus',
-    '/readyz',
-    '/assets/x',
-  ]) {
+  for (const path of ['/', '/health', '/v1/fleet', '/v1/fleet/events', '/sd/prometheus', '/readyz', '/assets/x']) {
     const { status, headers } = await aggregator.request(path, { method: 'POST', body: '{}' });
     expect([path, status, headers.get('allow')]).toEqual([path, 405, 'GET, HEAD']);
   }

@@ -14,18 +14,13 @@ const request = (body: object, token = TOKEN, headers: Record<string, string> = 
 test('[IN4] [IN15] [IN16] [IN17] when an operator opens, updates and closes a note, it is public, and no probe changes it', async () => {
   const env = { ...FAST, OPS_TOKEN: TOKEN, INCIDENT_AFTER_MS: '200', EXPECTED: 'health-aggregator=1' };
   await using aggregator = await startAggregator(stores, env);
-  expect((await aggregator.request('/v1/incidents', request({ text: 'x' }, 'not-the-token'))).status).toBe(
-    401,
-  );
+  expect((await aggregator.request('/v1/incidents', request({ text: 'x' }, 'not-the-token'))).status).toBe(401);
   expect((await aggregator.request('/v1/incidents', request({ text: ' ' }))).status).toBe(422);
-  const opened = await until(
-    () => aggregator.request('/v1/incidents', request({ text: 'The network is moved.' })),
-    {
-      ok: ({ status }) => status === 201,
-      what: 'a leader',
-      timeoutMs: 15_000,
-    },
-  );
+  const opened = await until(() => aggregator.request('/v1/incidents', request({ text: 'The network is moved.' })), {
+    ok: ({ status }) => status === 201,
+    what: 'a leader',
+    timeoutMs: 15_000,
+  });
   const { id } = opened.body;
   expect(opened.body).toMatchObject({ subject: 'fleet', severity: 'degraded', isNote: true });
   // Longer than an incident of the aggregator stays open on an operational fleet.
@@ -58,8 +53,7 @@ test('[IN9] [IN18] given an idempotency key, a repeated request is executed once
   expect((await open()).body).toEqual(opened.body);
   const other = await aggregator.request('/v1/incidents', keyed({ text: 'Another.' }, 'open-1'));
   expect(other).toMatchObject({ status: 422, body: { detail: [{ type: 'idempotency_key_reused' }] } });
-  const add = (body: object, key: string) =>
-    aggregator.request(`/v1/incidents/${id}/updates`, keyed(body, key));
+  const add = (body: object, key: string) => aggregator.request(`/v1/incidents/${id}/updates`, keyed(body, key));
   const [first, again] = [await add({ text: 'Half.' }, 'u-1'), await add({ text: 'Half.' }, 'u-1')];
   expect(first.body.updates).toHaveLength(2);
   expect(again).toMatchObject({ status: 200, body: first.body });

@@ -139,9 +139,7 @@ test('[WH1] [WH3] [IN3] given an outage, one signed webhook is posted for its in
   await first[Symbol.asyncDispose]();
   const [opened] = hook.hooks;
   const id = String(opened?.headers['webhook-id']);
-  const signed = createHmac('sha256', SECRET).update(
-    `${id}.${opened?.headers['webhook-timestamp']}.${opened?.text}`,
-  );
+  const signed = createHmac('sha256', SECRET).update(`${id}.${opened?.headers['webhook-timestamp']}.${opened?.text}`);
   expect(opened?.headers['webhook-signature']).toBe(`v1,${signed.digest('base64')}`);
   expect(opened?.body).toMatchObject({
     type: 'incident.opened',

@@ -14,9 +14,7 @@ const FAST = {
 };
 const NAMES = ['tiny-1', 'tiny-2', 'tiny-3'];
 
-const readiness = async ({
-  port,
-}: TinyInstance): Promise<{ status: number; body: { local_fault?: string } }> => {
+const readiness = async ({ port }: TinyInstance): Promise<{ status: number; body: { local_fault?: string } }> => {
   const response = await fetch(`http://127.0.0.1:${port}/readyz`);
   return { status: response.status, body: (await response.json()) as { local_fault?: string } };
 };

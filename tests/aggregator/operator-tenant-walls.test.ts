@@ -7,13 +7,7 @@ import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import {
-  openSocket,
-  type RawClient,
-  SERVER_KEY,
-  startGateway,
-  type TestGateway,
-} from '../gateway/fixture.ts';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway } from '../gateway/fixture.ts';
 import { SERVICE_KEY, startService, type TestService } from '../session/fixture.ts';
 import { type Answer, FAST, startAggregator, type TestAggregator } from './fixture.ts';
 
@@ -138,9 +132,7 @@ describe('operator routes of the aggregator', () => {
   test('[OD3] [OD7] [OD13] [OD14] [OD19] when a tenant is named, groups, publications and tails are of that tenant, at its host', async () => {
     const members = await everywhere('od7:talk');
     const listed = await operator(open, 'groups?pattern=od7:talk&tenant=*');
-    expect(listed.body.items).toEqual(
-      TENANTS.toSorted().map((tenant) => ({ group: 'od7:talk', tenant, members: 1 })),
-    );
+    expect(listed.body.items).toEqual(TENANTS.toSorted().map((tenant) => ({ group: 'od7:talk', tenant, members: 1 })));
     for (const tenant of TENANTS) {
       const one = await operator(open, `groups?pattern=od7:talk&tenant=${tenant}`);
       expect(one.body.items).toEqual([{ group: 'od7:talk', tenant, members: 1 }]);
@@ -163,9 +155,7 @@ describe('operator routes of the aggregator', () => {
     }
     const invalid = await operator(open, 'groups/x/tail?tenant=no%20tenant', { method: 'POST' });
     expect(invalid.status).toBe(422);
-    expect(open.log.of('operator.tail_token_issued').map(({ fields }) => fields['tenant'])).toEqual([
-      ...TENANTS,
-    ]);
+    expect(open.log.of('operator.tail_token_issued').map(({ fields }) => fields['tenant'])).toEqual([...TENANTS]);
   });
 
   test('[OD8] [OD20] [OD22] [OD23] given keys of one tenant, requests apply to that tenant only, and answers contain its name', async () => {
@@ -190,9 +180,7 @@ describe('operator routes of the aggregator', () => {
     // Sessions of other tenants are not found, and never zero.
     const foreign = await operator(bound, `sessions?find=${members.default.session}`);
     expect(foreign.body.items).toEqual([]);
-    expect((await operator(bound, `sessions/${members.default.session}`, { method: 'DELETE' })).status).toBe(
-      404,
-    );
+    expect((await operator(bound, `sessions/${members.default.session}`, { method: 'DELETE' })).status).toBe(404);
     for (const path of ['groups?tenant=default', 'groups/od8?tenant=default'])
       expect(await operator(bound, path)).toMatchObject({
         status: 403,
@@ -273,13 +261,9 @@ describe('server API', () => {
           expect(await api(method, wrong), `${call}, of another tenant`).toEqual(missed);
           // A batch with a tenant applies to that tenant.
           const batch = { tenant: elsewhere, commands: [{ [method]: { ...params, ...target } }] };
-          expect((await api('batch', batch)).replies, `${call}, in a batch`).toEqual([
-            { [method]: missed.result },
-          ]);
+          expect((await api('batch', batch)).replies, `${call}, in a batch`).toEqual([{ [method]: missed.result }]);
           if (tenant !== 'shop')
-            expect(await api(method, { ...params, ...target }, SHOP_KEY), `${call}, shop key`).toEqual(
-              missed,
-            );
+            expect(await api(method, { ...params, ...target }, SHOP_KEY), `${call}, shop key`).toEqual(missed);
           const key = tenant === 'shop' && method !== 'disconnect' ? SHOP_KEY : SERVER_KEY;
           expect(await api(method, { ...params, ...target, tenant: '' }, key), call).toEqual(reached);
         }

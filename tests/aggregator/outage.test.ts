@@ -30,8 +30,7 @@ interface IncidentBody {
 }
 const incidentsOf = async (aggregator: TestAggregator): Promise<IncidentBody[]> =>
   (await aggregator.request('/v1/incidents')).body.items;
-const ofRedis = (incidents: readonly IncidentBody[]) =>
-  incidents.filter(({ subject }) => subject === 'redis');
+const ofRedis = (incidents: readonly IncidentBody[]) => incidents.filter(({ subject }) => subject === 'redis');
 const secondsDown = async (aggregator: TestAggregator): Promise<number> => {
   const { body } = await aggregator.request('/v1/history?service=redis&days=1');
   return body.items?.[0]?.days[0]?.seconds.major_outage ?? 0;
@@ -56,15 +55,13 @@ const openHook = async () => {
 const startFleet = async () => {
   const stores = { redisUrl: redis.url, redisPrefix: 'o:' };
   const hook = await openHook();
-  const start = (name: string) =>
-    startAggregator(stores, { ...QUICK, INSTANCE_NAME: name, WEBHOOK_URLS: hook.url });
+  const start = (name: string) => startAggregator(stores, { ...QUICK, INSTANCE_NAME: name, WEBHOOK_URLS: hook.url });
   const one = await start('agg-1');
   const two = stack.use(await start('agg-2'));
   stack.use(await startTiny(stores, QUICK));
   for (const each of [one, two]) {
     await until(async () => (await each.request('/v1/fleet')).body, {
-      ok: ({ leader, dependencies: { redis } }) =>
-        leader !== null && redis.status === 'up' && redis.reporters === 3,
+      ok: ({ leader, dependencies: { redis } }) => leader !== null && redis.status === 'up' && redis.reporters === 3,
       what: 'an operational fleet',
       timeoutMs: 20_000,
     });

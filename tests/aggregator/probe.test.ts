@@ -12,10 +12,7 @@ afterAll(() => {
 });
 
 /** A server that sends the same bytes to every client, or resets the connection. */
-const serverSending = async (
-  bytes: string | undefined,
-  encoding: BufferEncoding = 'utf8',
-): Promise<string> => {
+const serverSending = async (bytes: string | undefined, encoding: BufferEncoding = 'utf8'): Promise<string> => {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.once('data', () => {

@@ -56,8 +56,7 @@ test('[JO1] [JO6] [JO11] [JO12] given a real fleet, synthetic checks succeed ove
     /^fleet_synthetic_checks_total\{result="ok",step="all"\} 0$/m,
   );
   // Many checks share one session, which is valid for minutes.
-  const live = async () =>
-    (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
+  const live = async () => (await sessions.service('GET', '/v1/users/muster-journey/sessions?state=live')).body.items;
   const [session, ...others] = await live();
   expect(others).toEqual([]);
   expect(Date.parse(session.idle_expires_at) - Date.now()).toBeLessThanOrEqual(900_000);

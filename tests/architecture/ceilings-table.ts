@@ -27,8 +27,7 @@ export const allCeilings = (): ServiceCeiling[] =>
   );
 
 /** Names of all settings of all services. */
-export const settingNames = (): string[] =>
-  Object.values(SERVICES).flatMap((settings) => Object.keys(settings.shape));
+export const settingNames = (): string[] => Object.values(SERVICES).flatMap((settings) => Object.keys(settings.shape));
 
 const rowOf = ({ service, name, fallback, unit, refusal, metric, rule }: ServiceCeiling): string =>
   `| ${service} | \`${name}\` | ${Number(fallback).toLocaleString('en-US')} | ${unit} | ${refusal} | \`${metric}\` | ${rule} |`;

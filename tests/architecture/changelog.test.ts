@@ -27,13 +27,10 @@ const renames = (subject: string): { before: string; after: string[] }[] => {
   );
 };
 
-test.each(Object.keys(KNOWN))(
-  'the renamed %s of the changelog exist, and the old names do not',
-  (subject) => {
-    const known = KNOWN[subject] as ReadonlySet<string>;
-    const rows = renames(subject);
-    expect(rows.length).toBeGreaterThan(3);
-    expect(rows.flatMap(({ after }) => after).filter((name) => !known.has(name))).toEqual([]);
-    expect(rows.map(({ before }) => before).filter((name) => known.has(name))).toEqual([]);
-  },
-);
+test.each(Object.keys(KNOWN))('the renamed %s of the changelog exist, and the old names do not', (subject) => {
+  const known = KNOWN[subject] as ReadonlySet<string>;
+  const rows = renames(subject);
+  expect(rows.length).toBeGreaterThan(3);
+  expect(rows.flatMap(({ after }) => after).filter((name) => !known.has(name))).toEqual([]);
+  expect(rows.map(({ before }) => before).filter((name) => known.has(name))).toEqual([]);
+});

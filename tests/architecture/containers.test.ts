@@ -1,16 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  settings as aggregatorSettings,
-  readConfig as readAggregatorConfig,
-} from '@muster/health-aggregator/config';
+import { settings as aggregatorSettings, readConfig as readAggregatorConfig } from '@muster/health-aggregator/config';
 import { renderProxyConfig } from '@muster/local/haproxy';
 import { containerProxyPlan } from '@muster/local/haproxy-container-plan';
 import { readConfig as readSessionConfig, settings as sessionSettings } from '@muster/session-service/config';
-import {
-  settings as gatewaySettings,
-  readConfig as readGatewayConfig,
-} from '@muster/ws-gateway/config/index';
+import { settings as gatewaySettings, readConfig as readGatewayConfig } from '@muster/ws-gateway/config/index';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { ROOT, read } from './source-files.ts';
@@ -61,8 +55,7 @@ test('[LB10] the load balancer waits longer than a gateway before it cuts a sile
   const { pingIntervalMs, pongTimeoutMs, plainSilenceMs, plainSweepMs } = readGatewayConfig(
     environmentOf('ws-gateway'),
   );
-  const [, seconds = '0'] =
-    /^ {2}timeout tunnel (\d+)s$/m.exec(read('deploy/haproxy/haproxy.cfg.template')) ?? [];
+  const [, seconds = '0'] = /^ {2}timeout tunnel (\d+)s$/m.exec(read('deploy/haproxy/haproxy.cfg.template')) ?? [];
   const longestMs = Math.max(pingIntervalMs + pongTimeoutMs, plainSilenceMs + plainSweepMs);
   expect(Number(seconds) * 1_000).toBeGreaterThan(longestMs);
 });
@@ -115,9 +108,7 @@ test('[FC18] every container has limits, and demands none that the engine may re
 test('[FC18] gateways and session services trust the networks of proxies', () => {
   const trusted = ['ws-gateway', 'session-service'].map((name) => environmentOf(name)['TRUSTED_PROXIES']);
   expect(trusted[0]).toBe(trusted[1]);
-  expect(trusted[0]?.split(',')).toEqual(
-    expect.arrayContaining(['10.0.0.0/8', '172.16.0.0/12', '100.64.0.0/10']),
-  );
+  expect(trusted[0]?.split(',')).toEqual(expect.arrayContaining(['10.0.0.0/8', '172.16.0.0/12', '100.64.0.0/10']));
 });
 
 test('[LB12] the load balancer names the service that it expects at an address', () => {

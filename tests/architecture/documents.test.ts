@@ -26,18 +26,7 @@ test('[DC2] every JSON block is JSON', () => {
 });
 
 test('[DC1] fences are read as they stand: indented, longer, nested', () => {
-  const text = [
-    '1. x',
-    '   ```sh fleet slow',
-    '   a',
-    '     b',
-    '   ```',
-    '````md',
-    '```sh',
-    'c',
-    '```',
-    '````',
-  ];
+  const text = ['1. x', '   ```sh fleet slow', '   a', '     b', '   ```', '````md', '```sh', 'c', '```', '````'];
   expect(blocksOf('x.md', text.join('\n'))).toEqual([
     { document: 'x.md', line: 2, language: 'sh', info: 'fleet slow', code: 'a\n  b\n' },
     { document: 'x.md', line: 6, language: 'md', info: '', code: '```sh\nc\n```\n' },

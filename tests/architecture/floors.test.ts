@@ -127,8 +127,7 @@ test('every permission of this file is used', () => {
   expect(Object.keys(HOMES).filter((name) => !libraries.has(name))).toEqual([]);
   const folders = Object.entries(HOMES).flatMap(([name, homes]) => homes.map((home) => ({ name, home })));
   const unused = folders.filter(
-    ({ name, home }) =>
-      !ofProduct.some((each) => packageOf(each.specifier) === name && each.file.startsWith(home)),
+    ({ name, home }) => !ofProduct.some((each) => packageOf(each.specifier) === name && each.file.startsWith(home)),
   );
   expect(unused.map(({ name, home }) => `${name}: ${home}`)).toEqual([]);
 });
@@ -151,7 +150,5 @@ test('the test kit is imported by tests only', () => {
 });
 
 test('imports name files: no barrels', () => {
-  expect(
-    sourceFiles().filter((file) => /\/index\.ts$/.test(file) && !/\/config\/index\.ts$/.test(file)),
-  ).toEqual([]);
+  expect(sourceFiles().filter((file) => /\/index\.ts$/.test(file) && !/\/config\/index\.ts$/.test(file))).toEqual([]);
 });

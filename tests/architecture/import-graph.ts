@@ -21,9 +21,7 @@ type ExportTarget = string | { readonly [condition: string]: ExportTarget };
 
 /** The file of the repository that an import leads to; undefined for a library. */
 export const resolveImport = (file: string, specifier: string): string | undefined => {
-  const path = specifier.startsWith('.')
-    ? normalize(join(dirname(file), specifier))
-    : resolveWorkspace(specifier);
+  const path = specifier.startsWith('.') ? normalize(join(dirname(file), specifier)) : resolveWorkspace(specifier);
   return path !== undefined && existsSync(join(ROOT, path)) ? path : undefined;
 };
 

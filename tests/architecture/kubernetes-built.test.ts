@@ -62,19 +62,14 @@ const variable = (documents: readonly Document[], service: string, name: string)
 
 test.runIf(forms.length > 0)('[KM8] what an autoscaler scales has no number of replicas of its own', () => {
   const scaled = forms.flatMap(([form, documents]) =>
-    autoscalers(documents).map(({ scaleTargetRef: { name } }) => [
-      form,
-      name,
-      deployment(documents, name).replicas,
-    ]),
+    autoscalers(documents).map(({ scaleTargetRef: { name } }) => [form, name, deployment(documents, name).replicas]),
   );
   expect(scaled.length).toBeGreaterThan(3);
   expect(scaled.filter(([, , replicas]) => replicas !== undefined)).toEqual([]);
 });
 
 test.for(forms)('[KM9] %s: the budget of connections covers every session service', ([, documents]) => {
-  const most =
-    scalerOf(documents, 'session-service')?.maxReplicas ?? deployment(documents, 'session-service').replicas;
+  const most = scalerOf(documents, 'session-service')?.maxReplicas ?? deployment(documents, 'session-service').replicas;
   expect(variable(documents, 'session-service', 'EXPECTED_REPLICAS')).toBe(String(most));
 });
 

@@ -30,9 +30,7 @@ vi.setConfig({ testTimeout: 120_000 });
 
 const overlays = ['dev', 'ha'].map((name) => [name, built(name)] as const);
 if (overlays.some(([, documents]) => documents === undefined))
-  process.stdout.write(
-    'kubernetes: overlays are not built, kubectl is missing; their files are checked one by one\n',
-  );
+  process.stdout.write('kubernetes: overlays are not built, kubectl is missing; their files are checked one by one\n');
 const builtDocuments = overlays.flatMap(([, documents]) => documents ?? []);
 
 test('[KM1] every object fits the schemas of Kubernetes', async () => {
@@ -149,18 +147,8 @@ describe('[KM5] mistakes are found', () => {
 
   test.each([
     ['a budget that is missing', 'kind: PodDisruptionBudget', 'kind: Other', /no PodDisruptionBudget/],
-    [
-      'too little time to drain',
-      'terminationGracePeriodSeconds: 120',
-      'terminationGracePeriodSeconds: 60',
-      /90 s/,
-    ],
-    [
-      'a probe of no port',
-      'path: /livez\n              port: ops',
-      'path: /livez\n              port: oops',
-      /oops/,
-    ],
+    ['too little time to drain', 'terminationGracePeriodSeconds: 120', 'terminationGracePeriodSeconds: 60', /90 s/],
+    ['a probe of no port', 'path: /livez\n              port: ops', 'path: /livez\n              port: oops', /oops/],
     [
       'a service without pods',
       'selector:\n    app.kubernetes.io/name: ws-gateway\n  ports',

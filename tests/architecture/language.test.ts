@@ -17,9 +17,7 @@ test('names, texts and documents use no banned word', () => {
 });
 
 test('comments use no banned word', () => {
-  const found = commentFindings().filter(
-    ({ file }) => !PENDING_COMMENTS.some((path) => file.startsWith(path)),
-  );
+  const found = commentFindings().filter(({ file }) => !PENDING_COMMENTS.some((path) => file.startsWith(path)));
   expect(found.map(describeUse)).toEqual([]);
 });
 
@@ -62,12 +60,7 @@ test('names and texts are read from the syntax of a file, not from its lines', (
   const { exports, strings, titles, declared, comments } = parseSyntax(text.join('\n'), 'x.tsx');
   expect(comments).toEqual([{ text: 'nobody said so', line: 2 }]);
   expect(exports.map((each) => each.text)).toEqual(['b', 'd', 'E']);
-  expect(strings.filter(isProse).map((each) => each.text)).toEqual([
-    'one … two',
-    'j k',
-    'l m',
-    '[X1] given n',
-  ]);
+  expect(strings.filter(isProse).map((each) => each.text)).toEqual(['one … two', 'j k', 'l m', '[X1] given n']);
   expect(titles.map((each) => each.text)).toEqual(['[X1] given n']);
   expect(declared.map((each) => each.text)).toEqual(['b', 'd', 'E', 'f', 'g', 'h', 'i']);
   const markdown = ['# a', '```sh', 'told', '```', 'b `told` [c](told)'].join('\n');

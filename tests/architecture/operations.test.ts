@@ -32,9 +32,7 @@ test('the guide has an index, and the index names every document', () => {
   const index = read(`${GUIDE}README.md`);
   expect(documents.length).toBeGreaterThan(5);
   expect(
-    documents.filter(
-      (path) => !path.endsWith('README.md') && !index.includes(`(${path.slice(GUIDE.length)}`),
-    ),
+    documents.filter((path) => !path.endsWith('README.md') && !index.includes(`(${path.slice(GUIDE.length)}`)),
   ).toEqual([]);
 });
 

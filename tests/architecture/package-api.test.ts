@@ -1,12 +1,5 @@
 import { expect, test } from 'vitest';
-import {
-  apiReports,
-  manifestNow,
-  manifestOf,
-  manifestPath,
-  PUBLISHED,
-  publicModules,
-} from './package-api.ts';
+import { apiReports, manifestNow, manifestOf, manifestPath, PUBLISHED, publicModules } from './package-api.ts';
 import { isTest, read, sourceFiles } from './source-files.ts';
 import { syntaxOf } from './syntax.ts';
 
@@ -29,9 +22,7 @@ test('published packages import only public modules of each other', () => {
 
 test('the API reports match the declarations', { timeout: 120_000 }, () => {
   for (const [path, report] of apiReports()) {
-    expect(read(path), `${path}: review the change of the public API, then run npm run generate`).toBe(
-      report,
-    );
+    expect(read(path), `${path}: review the change of the public API, then run npm run generate`).toBe(report);
   }
 });
 

@@ -13,9 +13,7 @@ const TRIES = 4;
 /** The console runs in the browser of an operator. */
 const files = sourceFiles().filter(
   (file) =>
-    /^(packages|services)\/[\w-]+\/src\//.test(file) &&
-    !isTest(file) &&
-    !/testkit|conformance|\/console\//.test(file),
+    /^(packages|services)\/[\w-]+\/src\//.test(file) && !isTest(file) && !/testkit|conformance|\/console\//.test(file),
 );
 const literals: RegexLiteral[] = files.flatMap((file) => regexLiterals(file, read(file)));
 

@@ -6,8 +6,7 @@ import { type Runs, syntaxOf } from './syntax.ts';
 const RULE = /^\|\s*([A-Z]{2,3}\d+)\s*\||\*\*\[?([A-Z]{2,3}\d+)\]?\*\*/gm;
 
 /** Documents that state rules. */
-export const ruleDocuments = (): string[] =>
-  repositoryFiles().filter((path) => /(SPEC|PROTOCOL)\.md$/.test(path));
+export const ruleDocuments = (): string[] => repositoryFiles().filter((path) => /(SPEC|PROTOCOL)\.md$/.test(path));
 
 /** Rule id → the documents that state it. */
 export const ruleOwners = (): Map<string, string[]> => {
@@ -77,10 +76,8 @@ export const tableFaults = (document: string, text: string): string[] => {
     const [, family, digits] = /^([A-Z]{2,3})(\d+)$/.exec(cells[0] ?? '') ?? [];
     if (family === undefined) continue;
     if (header !== RULE_HEADER) faults.push(`${where}: the table has the header "${header}"`);
-    else if (cells.length !== 4 || cells[3] === '')
-      faults.push(`${where}: ${cells.length} cells, or no outcome`);
-    if (last?.family === family && last.number >= Number(digits))
-      faults.push(`${where}: ${cells[0]} is out of order`);
+    else if (cells.length !== 4 || cells[3] === '') faults.push(`${where}: ${cells.length} cells, or no outcome`);
+    if (last?.family === family && last.number >= Number(digits)) faults.push(`${where}: ${cells[0]} is out of order`);
     last = { family, number: Number(digits) };
   }
   return faults;

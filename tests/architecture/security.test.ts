@@ -8,9 +8,7 @@ const DUTIES_OF_APPLICATIONS = ['7.4.4'];
 const SECTIONS = { 'V7 Session management': 19, 'V4.4 WebSocket': 4 };
 
 const page = read('docs/security.md');
-const rows = page
-  .split('\n')
-  .filter((line) => line.startsWith('| ') && !/^\| (?:---|attacker|row) /.test(line));
+const rows = page.split('\n').filter((line) => line.startsWith('| ') && !/^\| (?:---|attacker|row) /.test(line));
 const cellsOf = (row: string): string[] =>
   row
     .split('|')

@@ -14,10 +14,7 @@ const BEGIN = '<!-- settings: written by `npm run generate` -->';
 const END = '<!-- end of settings -->';
 
 /** The document with the table as the schema describes it. */
-export const withSettingsTable = (
-  document: string,
-  settings: (typeof SETTINGS_DOCUMENTS)[number][1],
-): string => {
+export const withSettingsTable = (document: string, settings: (typeof SETTINGS_DOCUMENTS)[number][1]): string => {
   const [before = '', rest = ''] = document.split(BEGIN);
   const [, after = ''] = rest.split(END);
   const table = [

@@ -41,9 +41,7 @@ test('faults of a table of rules are found', () => {
   const table = (...rows: string[]) => tableFaults('x', rows.join('\n'));
   const header = ['| id | given | when | then |', '| --- | --- | --- | --- |'];
   expect(table(...header, '| AB1 | a | b | c |', '| AB2 | | | c |')).toEqual([]);
-  expect(table(...header, '| AB2 | a | b | c |', '| AB1 | a | b | c |')).toEqual([
-    'x:4: AB1 is out of order',
-  ]);
+  expect(table(...header, '| AB2 | a | b | c |', '| AB1 | a | b | c |')).toEqual(['x:4: AB1 is out of order']);
   expect(table(...header, '| AB1 | a | b | |')).toHaveLength(1);
   expect(table('| id | rule |', '| --- | --- |', '| AB1 | a |')).toHaveLength(1);
   expect(table('- **[AB1]** a')).toEqual(['x:1: a rule in a list']);

@@ -45,14 +45,7 @@ test('circles are found, those of types too', () => {
   const edge = (from: string, to: string) => ({ from, to });
   expect(importCircles([edge('a', 'b'), edge('b', 'c')])).toEqual([]);
   expect(
-    importCircles([
-      edge('a', 'b'),
-      edge('b', 'c'),
-      edge('c', 'b'),
-      edge('c', 'd'),
-      edge('d', 'e'),
-      edge('e', 'd'),
-    ]),
+    importCircles([edge('a', 'b'), edge('b', 'c'), edge('c', 'b'), edge('c', 'd'), edge('d', 'e'), edge('e', 'd')]),
   ).toEqual([
     ['d', 'e'],
     ['b', 'c'],

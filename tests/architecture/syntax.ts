@@ -131,8 +131,7 @@ const importOf = (node: Node): Omit<ImportSpecifier, 'line'> | undefined => {
   // `import('x')` in an expression or in a type.
   const source = (node['source'] ?? (node.type === 'TSImportType' ? node['argument'] : null)) as Node | null;
   if (source?.type !== 'Literal') return undefined;
-  const isTypeOnly =
-    node['importKind'] === 'type' || node['exportKind'] === 'type' || node.type === 'TSImportType';
+  const isTypeOnly = node['importKind'] === 'type' || node['exportKind'] === 'type' || node.type === 'TSImportType';
   return { text: String(source['value']), isTypeOnly };
 };
 
@@ -208,12 +207,7 @@ const nameOf = (node: unknown): string => {
   return name ?? String(value ?? '');
 };
 
-const NOT_TEXT = new Set([
-  'ImportDeclaration',
-  'ExportNamedDeclaration',
-  'ExportAllDeclaration',
-  'ImportExpression',
-]);
+const NOT_TEXT = new Set(['ImportDeclaration', 'ExportNamedDeclaration', 'ExportAllDeclaration', 'ImportExpression']);
 
 const stringOf = (node: Node, parent: Node | undefined): string | undefined => {
   if (node.type === 'Literal' && typeof node['value'] === 'string') {
@@ -224,8 +218,7 @@ const stringOf = (node: Node, parent: Node | undefined): string | undefined => {
   return (node['quasis'] as Node[]).map(({ value }) => (value as { cooked: string }).cooked).join('…');
 };
 
-const isClassName = ({ type, name }: Node): boolean =>
-  type === 'JSXAttribute' && /^class(?:Name)?$/.test(nameOf(name));
+const isClassName = ({ type, name }: Node): boolean => type === 'JSXAttribute' && /^class(?:Name)?$/.test(nameOf(name));
 
 /** A title where it was found; a suite holds the titles within its call. */
 interface TitleCall extends Title {

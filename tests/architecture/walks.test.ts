@@ -38,23 +38,7 @@ test('a step without an import or a Redis name is found', () => {
 test('the map of ARCHITECTURE.md names every workspace', () => {
   const map = read('ARCHITECTURE.md');
   const names = ['session-service', 'ws-gateway', 'health-aggregator'].map((name) => `services/${name}`);
-  const packages = [
-    'protocol',
-    'telemetry',
-    'kit',
-    'http',
-    'session',
-    'bus',
-    'client',
-    'cli',
-    'local',
-    'testkit',
-  ];
-  const all = [
-    ...names,
-    ...packages.map((name) => `packages/${name}`),
-    'deploy/fleet',
-    'deploy/observability',
-  ];
+  const packages = ['protocol', 'telemetry', 'kit', 'http', 'session', 'bus', 'client', 'cli', 'local', 'testkit'];
+  const all = [...names, ...packages.map((name) => `packages/${name}`), 'deploy/fleet', 'deploy/observability'];
   expect(all.filter((name) => !map.includes(`\`${name}\``))).toEqual([]);
 });

@@ -46,10 +46,7 @@ function neighboursOf(file: string): Set<string> {
 }
 
 /** Why the second file cannot follow the first; undefined when it can. */
-export const brokenStep = (
-  { file: from }: WalkStep,
-  { file: to, via, redisName }: WalkStep,
-): string | undefined => {
+export const brokenStep = ({ file: from }: WalkStep, { file: to, via, redisName }: WalkStep): string | undefined => {
   if (redisName !== undefined) {
     const missing = [from, to].filter((file) => !reaches(file, redisName));
     return missing.length === 0 ? undefined : `no Redis name ${redisName} near ${missing.join(', ')}`;
@@ -63,6 +60,4 @@ export const brokenStep = (
 const reaches = (file: string, name: string): boolean =>
   [file, ...neighboursOf(file)]
     .flatMap((each) => [each, ...neighboursOf(each)])
-    .some(
-      (each) => read(each).includes(name) && syntaxOf(each).strings.some(({ text }) => text.includes(name)),
-    );
+    .some((each) => read(each).includes(name) && syntaxOf(each).strings.some(({ text }) => text.includes(name)));

@@ -39,17 +39,14 @@ test('every action is pinned to a commit, with its version in a comment', () => 
 });
 
 test('a workflow reads the repository by default, and every job has a time limit', () => {
-  for (const { path, workflow } of workflows)
-    expect(workflow.permissions, path).toEqual({ contents: 'read' });
+  for (const { path, workflow } of workflows) expect(workflow.permissions, path).toEqual({ contents: 'read' });
   expect(jobs.filter(({ job }) => job['timeout-minutes'] === undefined).map(({ name }) => name)).toEqual([]);
 });
 
 test('the commands of the workflows exist', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const commands = jobs.flatMap(({ job }) => job.steps.flatMap(({ run = '' }) => run.split('\n')));
-  const named = commands.flatMap((line) =>
-    [...line.matchAll(/\bnpm run ([\w:-]+)/g)].map(([, name = '']) => name),
-  );
+  const named = commands.flatMap((line) => [...line.matchAll(/\bnpm run ([\w:-]+)/g)].map(([, name = '']) => name));
   expect(named.length).toBeGreaterThan(4);
   expect(named.filter((name) => !(name in scripts))).toEqual([]);
   expect(commands).toContain('.ci/run');

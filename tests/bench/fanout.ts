@@ -105,10 +105,7 @@ const measureShape = async (
 };
 
 /** Memory of connections that are in an idle group, and the cost of their handshakes. */
-const measureIdle = async (
-  contestants: readonly Contestant[],
-  { isQuick, log }: FanoutOptions,
-): Promise<IdleRow[]> => {
+const measureIdle = async (contestants: readonly Contestant[], { isQuick, log }: FanoutOptions): Promise<IdleRow[]> => {
   const rows: IdleRow[] = [];
   for (const { name, pid, port, dialect } of contestants) {
     using swarm = await startSwarm({ port, dialect, groups: 1 });
@@ -121,9 +118,7 @@ const measureIdle = async (
       await sleep(SETTLE_MS);
       const row = { contestant: name, size, handshakeUs, bytesEach: (rssBytesOf(pid) - rssBefore) / size };
       rows.push(row);
-      log(
-        `${name}: ${size} idle, ${(row.bytesEach / 1024).toFixed(1)} KB and ${handshakeUs.toFixed(0)} µs CPU each`,
-      );
+      log(`${name}: ${size} idle, ${(row.bytesEach / 1024).toFixed(1)} KB and ${handshakeUs.toFixed(0)} µs CPU each`);
     }
   }
   return rows;

@@ -88,8 +88,7 @@ const measure = async ({ contestant, work, pid, job }: Work): Promise<Outcome & 
   const prepared = await job();
   const before = cpuSecondsOf(pid);
   const outcome = await runLoad(prepared);
-  if (outcome.unexpected > 0)
-    throw new Error(`${contestant}, ${work}: ${outcome.unexpected} × ${outcome.example}`);
+  if (outcome.unexpected > 0) throw new Error(`${contestant}, ${work}: ${outcome.unexpected} × ${outcome.example}`);
   return { ...outcome, cpuUs: ((cpuSecondsOf(pid) - before) / outcome.done) * 1e6 };
 };
 
@@ -110,10 +109,7 @@ const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<
   const [member] = about.sessionServices;
   if (member === undefined) throw new Error('the fleet has no session service');
   const service: Server = { pid: member.pid, origin: member.url };
-  const secrets = JSON.parse(readFileSync(join(fleet.dataDir, 'secrets.json'), 'utf8')) as Record<
-    string,
-    string
-  >;
+  const secrets = JSON.parse(readFileSync(join(fleet.dataDir, 'secrets.json'), 'utf8')) as Record<string, string>;
   const inApp = (cacheSize: number) =>
     startServer(stack, './muster-app-server.ts', [
       ...[about.redisUrl, secrets['sessionSecrets'] ?? '', member.opsUrl, secrets['internalApiKey'] ?? ''],
@@ -192,11 +188,7 @@ const EXPRESS_CREATE: Shot = {
   body: '{"user_id":"user"}',
 };
 
-const startServer = async (
-  stack: AsyncDisposableStack,
-  file: string,
-  args: readonly string[],
-): Promise<Server> => {
+const startServer = async (stack: AsyncDisposableStack, file: string, args: readonly string[]): Promise<Server> => {
   const child: ChildProcess = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
     env: { ...process.env, NODE_ENV: 'production' },
   });
@@ -241,13 +233,9 @@ export const printSessions = (rows: readonly SessionsResult[]): string[] => [
   ...rows
     .filter(({ contestant }) => contestant.startsWith('muster'))
     .flatMap((mine) => {
-      const peer = rows.find(
-        ({ contestant, work }) => contestant === 'express-session' && work === mine.work,
-      );
+      const peer = rows.find(({ contestant, work }) => contestant === 'express-session' && work === mine.work);
       if (peer === undefined) return [];
       const [cpu, p99] = [mine.cpuUs / peer.cpuUs, mine.p99 / peer.p99];
-      return [
-        `${mine.work}, ${mine.contestant}: CPU ${cpu.toFixed(2)} ×, p99 ${p99.toFixed(2)} × ${peer.contestant}`,
-      ];
+      return [`${mine.work}, ${mine.contestant}: CPU ${cpu.toFixed(2)} ×, p99 ${p99.toFixed(2)} × ${peer.contestant}`];
     }),
 ];

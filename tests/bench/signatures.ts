@@ -65,8 +65,7 @@ const rowOf = (signature: string, times: readonly number[]): TimingRow => {
 };
 
 const welch = (one: TimingRow, other: TimingRow): number =>
-  (one.meanNs - other.meanNs) /
-  Math.sqrt(one.deviationNs ** 2 / one.runs + other.deviationNs ** 2 / other.runs);
+  (one.meanNs - other.meanNs) / Math.sqrt(one.deviationNs ** 2 / one.runs + other.deviationNs ** 2 / other.runs);
 
 /** A report without an assertion: a busy machine shifts means. */
 export const printSignatures = ({ rows, t }: TimingReport): string[] => [

@@ -79,8 +79,7 @@ const stormOnce = async (what: Case, { isQuick }: StormOptions): Promise<StormRo
   const [first, second] = gateways;
   const { cut, survivor } = CASES[what];
   const target = survivor === 0 ? first : second;
-  if (first === undefined || second === undefined || target === undefined)
-    throw new Error('too few gateways');
+  if (first === undefined || second === undefined || target === undefined) throw new Error('too few gateways');
 
   const clients = isQuick ? QUICK_CLIENTS : CLIENTS;
   const groups = (clients * PER_CLIENT) / MEMBERS_PER_GROUP;

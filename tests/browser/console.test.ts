@@ -168,9 +168,7 @@ test('[CO7] [CO21] on a narrow screen, dark or light, nothing overflows, and the
     const names: string[] = [];
     for (let step = 0; step < 12; step += 1) {
       await page.keyboard.press('Tab');
-      names.push(
-        String(await page.evaluate('document.activeElement?.textContent || document.activeElement?.name')),
-      );
+      names.push(String(await page.evaluate('document.activeElement?.textContent || document.activeElement?.name')));
     }
     expect(names).toEqual(expect.arrayContaining(['Health', 'JSON', 'API', 'Get a guest session', 'group']));
     await takeScreenshot(page, `narrow-${colorScheme}`);
@@ -210,9 +208,7 @@ test('[CO8] [CO20] [CO24] an operator drains and resumes a gateway on the page; 
 test('[CO9] the files of the status page are below 45 KB, compressed', () => {
   const folder = join(AGGREGATOR, 'dist/console');
   const page = readFileSync(join(folder, 'index.html'), 'utf8');
-  const files = [...page.matchAll(/(?:src|href)="\/(assets\/[^"]+\.(?:js|css))"/g)].map(
-    ([, file]) => file ?? '',
-  );
+  const files = [...page.matchAll(/(?:src|href)="\/(assets\/[^"]+\.(?:js|css))"/g)].map(([, file]) => file ?? '');
   expect(files.length).toBeGreaterThanOrEqual(2);
   const bytes = files.reduce((sum, file) => sum + gzipSync(readFileSync(join(folder, file))).length, 0);
   expect(bytes).toBeLessThan(45_000);

@@ -84,8 +84,7 @@ const connectAs = async (
 };
 
 const openDesk = async (context: BrowserContext, hash: string, withToken = true): Promise<Page> => {
-  if (withToken)
-    await context.addInitScript(`sessionStorage.setItem('muster.ops', ${JSON.stringify(token)})`);
+  if (withToken) await context.addInitScript(`sessionStorage.setItem('muster.ops', ${JSON.stringify(token)})`);
   return watchedTab(context, `${fleet.publicUrl}/${hash}`, problems);
 };
 

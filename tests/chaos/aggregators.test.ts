@@ -25,17 +25,12 @@ const begin = async (env: Record<string, string> = {}, gateways = 2, aggregators
   const url = aggregator?.url ?? '';
   // For every aggregator: a replica that dies before it was up is not an outage of its service.
   for (const each of fleet.describe().healthAggregators) {
-    await until(
-      async () => [await statusOf(`${each.url}/health?strict=1`), await statesOf(each.url)] as const,
-      {
-        ok: ([status, states]) =>
-          status === 200 &&
-          states.length === everybody(fleet).length &&
-          states.every((state) => state === 'up'),
-        what: `a fleet that is well, as ${each.name} sees it`,
-        timeoutMs: 40_000,
-      },
-    );
+    await until(async () => [await statusOf(`${each.url}/health?strict=1`), await statesOf(each.url)] as const, {
+      ok: ([status, states]) =>
+        status === 200 && states.length === everybody(fleet).length && states.every((state) => state === 'up'),
+      what: `a fleet that is well, as ${each.name} sees it`,
+      timeoutMs: 40_000,
+    });
   }
   return { fleet, url, timeline: stack.use(recordStates(url)) };
 };
@@ -150,9 +145,7 @@ interface Hook {
 }
 
 /** Receives webhooks; answers with the given delay and status. */
-const openReceiver = async (
-  answers: readonly { readonly status: number; readonly lateMs: number }[] = [],
-) => {
+const openReceiver = async (answers: readonly { readonly status: number; readonly lateMs: number }[] = []) => {
   const hooks: Hook[] = [];
   let turn = 0;
   const server = createServer((req, res) => {
@@ -176,8 +169,7 @@ const openReceiver = async (
 };
 
 const leaderOf = async (url: string): Promise<{ name: string; epoch: number } | null> =>
-  ((await (await fetch(`${url}/v1/fleet`)).json()) as { leader: { name: string; epoch: number } | null })
-    .leader;
+  ((await (await fetch(`${url}/v1/fleet`)).json()) as { leader: { name: string; epoch: number } | null }).leader;
 
 /** The leader and the other aggregator. */
 const leadersOf = async (fleet: LocalFleet) => {

@@ -142,9 +142,7 @@ test('[CH14] an instance whose event loop stalls for 400 ms each second is degra
   await using _tiny = await startTiny(mine, { STALL_MS: '400' });
   await timeline.untilState('tiny-1', ['up', 'degraded'], performance.now(), 15_000);
   const upAt = performance.now();
-  expect(await timeline.untilState('tiny-1', ['degraded'], upAt), timeline.text()).toBeLessThanOrEqual(
-    12_000,
-  );
+  expect(await timeline.untilState('tiny-1', ['degraded'], upAt), timeline.text()).toBeLessThanOrEqual(12_000);
   await until(async () => (await aggregator.request('/health/tiny/tiny-1')).body, {
     ok: ({ why }) => why === 'loop_slow',
     what: 'a slow loop as the reason',

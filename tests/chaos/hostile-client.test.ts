@@ -78,8 +78,7 @@ const heap = async (): Promise<number> => {
   await inspect('HeapProfiler.collectGarbage');
   return ((await inspect('Runtime.getHeapUsage')) as { usedSize: number }).usedSize;
 };
-const redisBytes = async (): Promise<number> =>
-  Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
+const redisBytes = async (): Promise<number> => Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
 const sessionRows = async (): Promise<number> =>
   Number((await database.query('SELECT count(*) AS rows FROM sessions')).rows[0].rows);
 
@@ -95,8 +94,7 @@ const p99While = async (work: Promise<unknown>): Promise<number> => {
     subscription: victim.client.getSubscription('room'),
   };
   if (subscription === null) throw new Error('the victim has no subscription');
-  const onPublication = ({ data }: { data: { number?: number } }): void =>
-    received.get(data.number ?? -1)?.();
+  const onPublication = ({ data }: { data: { number?: number } }): void => received.get(data.number ?? -1)?.();
   subscription.on('publication', onPublication);
   for (let number = 0; !isOver; number += 1) {
     const startedAt = performance.now();

@@ -2,10 +2,7 @@ import type { GroupKey } from '@muster/bus/group-key';
 import { groupKeys } from '@muster/bus/redis-keys';
 import type { LocalFleet } from '@muster/fleet/fleet';
 import { slotOf } from '@muster/kit/redis/cluster';
-import {
-  type DedicatedRedisCluster,
-  openDedicatedRedisCluster,
-} from '@muster/testkit/dedicated-redis-cluster';
+import { type DedicatedRedisCluster, openDedicatedRedisCluster } from '@muster/testkit/dedicated-redis-cluster';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { endOwnSession, onDifferentGateways, sdkClient, signInUser } from '../cluster/clients.ts';
@@ -39,18 +36,14 @@ afterEach(async () => {
 interface FleetView {
   readonly services: readonly { readonly instances: readonly { readonly state: string }[] }[];
 }
-const json = async <T>(url: string, init?: RequestInit): Promise<T> =>
-  (await fetch(url, init)).json() as Promise<T>;
+const json = async <T>(url: string, init?: RequestInit): Promise<T> => (await fetch(url, init)).json() as Promise<T>;
 const everybody = () => {
   const { gateways, sessionServices, healthAggregators } = fleet.describe();
   return [...gateways, ...sessionServices, ...healthAggregators];
 };
 const untilHealthy = () =>
   until(
-    () =>
-      Promise.all(
-        everybody().map(async ({ url }) => (await json<{ status: string }>(`${url}/health`)).status),
-      ),
+    () => Promise.all(everybody().map(async ({ url }) => (await json<{ status: string }>(`${url}/health`)).status)),
     {
       ok: (all) => all.every((status) => status === 'healthy'),
       what: 'everybody to be healthy',
@@ -101,14 +94,11 @@ test('[FD9] on a cluster, sessions, tickets, guests, presence, the registry and 
     what: 'three to be present',
   });
   const listed = () =>
-    json<{ result?: { channels?: Record<string, { num_clients: number }> } }>(
-      `${fleet.publicUrl}/api/channels`,
-      {
-        method: 'POST',
-        headers: { 'x-api-key': fleet.describe().serverApiKey, 'content-type': 'application/json' },
-        body: '{}',
-      },
-    );
+    json<{ result?: { channels?: Record<string, { num_clients: number }> } }>(`${fleet.publicUrl}/api/channels`, {
+      method: 'POST',
+      headers: { 'x-api-key': fleet.describe().serverApiKey, 'content-type': 'application/json' },
+      body: '{}',
+    });
   await until(listed, {
     ok: ({ result }) => result?.channels?.['room']?.num_clients === 3,
     what: 'the answers of all gateways about the group',

@@ -1,8 +1,5 @@
 import type { LocalFleet } from '@muster/fleet/fleet';
-import {
-  type DedicatedRedisSentinel,
-  openDedicatedRedisSentinel,
-} from '@muster/testkit/dedicated-redis-sentinel';
+import { type DedicatedRedisSentinel, openDedicatedRedisSentinel } from '@muster/testkit/dedicated-redis-sentinel';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';

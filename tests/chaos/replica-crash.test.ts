@@ -41,17 +41,11 @@ afterAll(async () => {
   for (const one of [fleet, issuer]) await one?.[Symbol.asyncDispose]();
 });
 
-const post = async (
-  path: string,
-  body: object,
-  method = 'POST',
-): Promise<{ status: number; body: unknown }> => {
+const post = async (path: string, body: object, method = 'POST'): Promise<{ status: number; body: unknown }> => {
   const { publicUrl, serviceApiKey, serverApiKey } = fleet.describe();
   const headers = {
     'content-type': 'application/json',
-    ...(path.startsWith('/api/')
-      ? { 'x-api-key': serverApiKey }
-      : { authorization: `Bearer ${serviceApiKey}` }),
+    ...(path.startsWith('/api/') ? { 'x-api-key': serverApiKey } : { authorization: `Bearer ${serviceApiKey}` }),
   };
   try {
     const init = { method, headers, ...(method === 'DELETE' ? {} : { body: JSON.stringify(body) }) };
@@ -89,8 +83,7 @@ const killed = async (name: string): Promise<() => Promise<unknown>> => {
   const before = pidOf(name);
   fleet.kill(name, 'SIGKILL');
   await until(() => pidOf(name) !== before, { what: `the end of ${name}` });
-  return () =>
-    until(() => isReady(name), { what: `${name} to be ready again`, timeoutMs: 60_000, intervalMs: 100 });
+  return () => until(() => isReady(name), { what: `${name} to be ready again`, timeoutMs: 60_000, intervalMs: 100 });
 };
 
 /** Sends a request that waits for a lock in Postgres, kills the session service that waits, and releases the lock. */
@@ -237,9 +230,7 @@ test.for([
       rounds.push(...(await killedInRedis(victim, request)));
     }
     // Each round had a request inside the gateway that was killed.
-    expect(
-      rounds.filter((calls) => !calls.some(({ isAcknowledged }) => isAcknowledged)).length,
-    ).toBeGreaterThan(0);
+    expect(rounds.filter((calls) => !calls.some(({ isAcknowledged }) => isAcknowledged)).length).toBeGreaterThan(0);
     expect(await outcomes(rounds.flat())).toEqual({ twice: [], lost: [] });
   },
 );

@@ -60,9 +60,7 @@ export const recordStates = (url: string): StateRecorder => {
     sightings.map(({ at, name, state, why }) => `${Math.round(at)} ms ${name} ${state} ${why}`).join('\n');
   return {
     changes: sightings,
-    namesEverIn: (state) => [
-      ...new Set(sightings.filter((one) => one.state === state).map(({ name }) => name)),
-    ],
+    namesEverIn: (state) => [...new Set(sightings.filter((one) => one.state === state).map(({ name }) => name))],
     text,
     untilState: async (name, states, since, timeoutMs = 30_000) => {
       const from = since - startedAt;

@@ -65,8 +65,7 @@ const begin = async () => {
 };
 const untilImpact = (url: string, subject: string) =>
   until(
-    async () =>
-      ((await ask(`${url}/health`)).impact ?? []).find((one: { subject: string }) => one.subject === subject),
+    async () => ((await ask(`${url}/health`)).impact ?? []).find((one: { subject: string }) => one.subject === subject),
     { what: `an impact of ${subject}`, timeoutMs: 15_000 },
   );
 const untilStored = (url: string, subject: string, isThere: (one: IncidentBody) => boolean) =>

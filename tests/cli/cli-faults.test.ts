@@ -41,11 +41,7 @@ test('[CM15] given a --url that is not an origin, when a command runs, then it i
       expect(err).not.toContain(secret);
     }
   }
-  for (const tail of [
-    `me:${secret}@fleet.example`,
-    `fleet.example/?key=${secret}`,
-    `fleet.example/#${secret}`,
-  ]) {
+  for (const tail of [`me:${secret}@fleet.example`, `fleet.example/?key=${secret}`, `fleet.example/#${secret}`]) {
     const { code, err } = await muster(`connections --url https://${tail}`);
     expect(code).toBe(2);
     expect(err).toContain('https://fleet.example');
@@ -58,18 +54,13 @@ test('[CM17] given Postgres is stopped, when any command needs it, then it ends 
   await using own = await startService({ ...stores, databaseUrl: server.url });
   await using aggregator = await startAggregator(stores, { ...FAST, EXPECTED: 'session-service=1' });
   // Routes these paths as a load balancer does.
-  await using front = await openFront((path) =>
-    path.startsWith('/v1/fleet') ? aggregator.app.port : own.app.port,
-  );
+  await using front = await openFront((path) => (path.startsWith('/v1/fleet') ? aggregator.app.port : own.app.port));
   for (const fault of [server.refuse, server.blackhole]) {
     await fault();
-    await until(
-      async () => (await aggregator.request('/health')).body.checks.database?.status === 'unhealthy',
-      {
-        what: 'Postgres to be down for the fleet',
-        timeoutMs: 20_000,
-      },
-    );
+    await until(async () => (await aggregator.request('/health')).body.checks.database?.status === 'unhealthy', {
+      what: 'Postgres to be down for the fleet',
+      timeoutMs: 20_000,
+    });
     await Promise.all(
       ['sessions list', 'keys list', 'tail news'].map(async (command) => {
         const startedAt = performance.now();
@@ -85,14 +76,9 @@ test('[CM17] given Postgres is stopped, when any command needs it, then it ends 
 
 test('[CM16] [CM20] given a rejection by a gateway, when tail runs, then the message has cause, code and remedy', async () => {
   using stack = new DisposableStack();
-  const home = stack.adopt(mkdtempSync(join(tmpdir(), 'muster-cli-')), (one) =>
-    rmSync(one, { recursive: true }),
-  );
+  const home = stack.adopt(mkdtempSync(join(tmpdir(), 'muster-cli-')), (one) => rmSync(one, { recursive: true }));
   const groups = join(home, 'groups.json');
-  writeFileSync(
-    groups,
-    JSON.stringify({ namespaces: [{ name: 'quiet', permissive: true, history_size: 0 }] }),
-  );
+  writeFileSync(groups, JSON.stringify({ namespaces: [{ name: 'quiet', permissive: true, history_size: 0 }] }));
   await using service = await startService(stores);
   await using gateway = await startGateway(stores, service.opsUrl, { GROUPS_FILE: groups });
   await using front = await openFront((path) =>

@@ -29,11 +29,7 @@ beforeAll(async () => {
 afterAll(() => stack.disposeAsync());
 
 /** Runs the command as a shell would. */
-const muster = async (
-  line: string | string[],
-  env: NodeJS.ProcessEnv = {},
-  cwd = join(home, 'deep', 'er'),
-) => {
+const muster = async (line: string | string[], env: NodeJS.ProcessEnv = {}, cwd = join(home, 'deep', 'er')) => {
   const output: string[] = [];
   const errors: string[] = [];
   const code = await runCli({
@@ -91,9 +87,7 @@ test('[CM12] given a mistyped command, when it runs, then the message has its wo
   const at = `--url ${service.url}`;
   expect(await said(`${at} --key SECRET sessions`)).toBe('there is no command sessions');
   expect(await said(`${at} sessions --key SECRET lst`)).toBe('there is no command sessions lst');
-  expect(await said(`--server-key SECRET sessions ${at} --key=SECRET lst`)).toBe(
-    'there is no command sessions lst',
-  );
+  expect(await said(`--server-key SECRET sessions ${at} --key=SECRET lst`)).toBe('there is no command sessions lst');
   expect(await said('--key SECRET frobnicate')).toBe('there is no command frobnicate');
   expect(await said('publsh chat SECRET')).toBe('there is no command publsh');
   for (const line of ['--kye SECRET sessions list', '--key=SECRET', '--key SECRET', '--key SECRET -- x'])
@@ -144,10 +138,7 @@ test('[CM2] given a local fleet, when a command runs, then its URL and key are u
 
 test('[CM3] [CM5] given sessions, when the commands run, then they are listed, shown and ended', async () => {
   const [one, two] = [await login('ann', { label: 'laptop' }), await login('ann')];
-  expect((await json('sessions list --user ann')).map(({ id }: { id: string }) => id)).toEqual([
-    two.id,
-    one.id,
-  ]);
+  expect((await json('sessions list --user ann')).map(({ id }: { id: string }) => id)).toEqual([two.id, one.id]);
   expect((await muster('sessions list --user ann')).out).toMatch(/^SESSION +USER +DEVICE +SEEN +STATE\n/);
   expect((await muster(`sessions show ${one.id}`)).out).toMatch(/label +laptop/);
   expect(await muster(`sessions end ${one.id}`)).toMatchObject({
@@ -182,13 +173,7 @@ test('[CM4] given a label with control characters, when it is printed, then they
 
 test('[CM9] given an id that is not a UUID, when a command runs, then it is a usage error and ends nothing', async () => {
   const kept = await login('kept');
-  const lines = [
-    'sessions end .',
-    'sessions end ..',
-    'sessions show x',
-    'keys revoke .',
-    'sessions end --user ..',
-  ];
+  const lines = ['sessions end .', 'sessions end ..', 'sessions show x', 'keys revoke .', 'sessions end --user ..'];
   for (const line of [...lines, 'sessions end --user .', 'sessions end --user=']) {
     expect(await muster(line), line).toMatchObject({ code: 2, err: expect.stringContaining('expected') });
   }
@@ -233,10 +218,7 @@ test('[CM6] [CM19] given API keys, when the commands run, then they are created,
   expect((await muster('keys revoke --help')).out).toContain('within 250 ms');
   expect(await muster('keys create --name shop')).toMatchObject({ code: 2 });
   const twice = ['keys', 'create', '--name', 'x', '--scopes', ' sessions:end, sessions:create,sessions:end '];
-  expect(JSON.parse((await muster([...twice, '--json'])).out).scopes).toEqual([
-    'sessions:end',
-    'sessions:create',
-  ]);
+  expect(JSON.parse((await muster([...twice, '--json'])).out).scopes).toEqual(['sessions:end', 'sessions:create']);
   for (const [list, problem] of [
     ['--scopes=sessions:end,', 'an empty entry'],
     ['--scopes=,sessions:end', 'an empty entry'],
@@ -255,9 +237,7 @@ test('[CM6] [CM19] given API keys, when the commands run, then they are created,
     err: expect.stringContaining('scopes'),
   });
   expect((await muster(`keys revoke ${made.id}`)).code).toBe(0);
-  expect(
-    (await json('keys list')).find(({ id }: { id: string }) => id === made.id).revoked_at,
-  ).not.toBeNull();
+  expect((await json('keys list')).find(({ id }: { id: string }) => id === made.id).revoked_at).not.toBeNull();
   expect((await muster(`keys revoke ${made.id}`)).code).toBe(1);
 });
 
@@ -265,9 +245,7 @@ test('[CM7] [CM18] given a step that fails, when doctor runs, then it names the 
   const { code, out } = await muster('doctor');
   expect(code).toBe(1);
   // A session service without a gateway: the socket is not accepted.
-  expect(out).toMatch(
-    /^ok +login +[\d.]+ ms +session [\da-f-]{36}\nFAILED +connect .+\n +remedy: check that the load/,
-  );
+  expect(out).toMatch(/^ok +login +[\d.]+ ms +session [\da-f-]{36}\nFAILED +connect .+\n +remedy: check that the load/);
   expect(out).toMatch(/– +subscribe +skipped/);
   expect(await json('sessions list --user muster-cli')).toEqual([]);
   expect(out).toContain('budget    (1 replicas + 1 during a rollout)');

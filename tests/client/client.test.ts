@@ -126,9 +126,7 @@ test('[CL6] what is made is made once when its answer is lost, with a fresh key 
   const guest = await createGuest({ ...proxy, label: 'lost guest' });
   const upgraded = await client.upgrade(guest.id, { user_id: 'single use' });
   expect(upgraded).toMatchObject({ id: guest.id, user_id: 'single use', token: expect.any(String) });
-  expect((await createMySessions({ baseUrl: service.url, token: upgraded.token ?? '' }).current()).id).toBe(
-    guest.id,
-  );
+  expect((await createMySessions({ baseUrl: service.url, token: upgraded.token ?? '' }).current()).id).toBe(guest.id);
   const guests = await withClient(stores.databaseUrl, (db) =>
     db.query(`SELECT 1 FROM sessions WHERE label = 'lost guest'`),
   );
@@ -140,8 +138,7 @@ test('[CL6] what is made is made once when its answer is lost, with a fresh key 
 });
 
 test('[CL6] a key that the application gives is the key of the call', async () => {
-  const create = () =>
-    sessions().create({ user_id: 'given', transport: 'bearer' }, { idempotencyKey: 'order-17' });
+  const create = () => sessions().create({ user_id: 'given', transport: 'bearer' }, { idempotencyKey: 'order-17' });
   const [one, two] = [await create(), await create()];
   expect(two).toEqual(one);
 });
@@ -226,18 +223,7 @@ test('[CL5] an id that is not a UUID is a TypeError, and no request', async () =
 test('[CL5] a path that a URL parser would change is a TypeError, and no request', async () => {
   const server = await faulty((_calls, _req, res) => void res.writeHead(204).end());
   const send = createSender(server, { headers: {} });
-  const wrong = [
-    '',
-    'v1',
-    '/',
-    '/v1/',
-    '/v1//x',
-    '/v1/./x',
-    '/v1/x/..',
-    '/v1/%2E%2e/x',
-    '/v1/x?all=true',
-    '/v1/x#y',
-  ];
+  const wrong = ['', 'v1', '/', '/v1/', '/v1//x', '/v1/./x', '/v1/x/..', '/v1/%2E%2e/x', '/v1/x?all=true', '/v1/x#y'];
   for (const path of wrong) {
     await expect(send({ method: 'DELETE', path }), path).rejects.toThrow(TypeError);
   }

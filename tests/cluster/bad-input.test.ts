@@ -74,9 +74,7 @@ test('[HS4] tokens with an invalid signature are rejected with 401 without a loo
   ];
   const before = await asked();
   const statuses = await Promise.all(
-    forged.map(
-      async (one) => (await call('/v1/session', { headers: { authorization: `Bearer ${one}` } })).status,
-    ),
+    forged.map(async (one) => (await call('/v1/session', { headers: { authorization: `Bearer ${one}` } })).status),
   );
   expect(new Set(statuses)).toEqual(new Set([401]));
   expect(await asked()).toEqual(before);

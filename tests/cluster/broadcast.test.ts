@@ -105,10 +105,7 @@ test('[GS2] when a session ends, exactly its connections close, on both gateways
   const again = await fetch(`${fleet.publicUrl}/v1/session`, {
     headers: { authorization: `Bearer ${'token' in phone.credential ? phone.credential.token : ''}` },
   });
-  expect([again.status, await again.json()]).toMatchObject([
-    401,
-    { type: expect.stringContaining('session-ended') },
-  ]);
+  expect([again.status, await again.json()]).toMatchObject([401, { type: expect.stringContaining('session-ended') }]);
 });
 
 test('[CN12] an ended session cannot reconnect', async () => {
@@ -138,10 +135,7 @@ test('[CM8] [CM11] the command line publishes to a group, tails it, and lists gr
   const start = (...words: readonly string[]) => {
     const [out, err]: [string[], string[]] = [[], []];
     const code = runCli({
-      argv: [
-        ...words,
-        ...['--url', fleet.publicUrl, '--key', about.serviceApiKey, '--server-key', about.serverApiKey],
-      ],
+      argv: [...words, ...['--url', fleet.publicUrl, '--key', about.serviceApiKey, '--server-key', about.serverApiKey]],
       ...{ env: {}, cwd: '/' },
       out: (text) => out.push(text),
       err: (text) => err.push(text),
@@ -186,9 +180,7 @@ test('[CM8] [CM11] the command line publishes to a group, tails it, and lists gr
     ]) {
       const said = await run(...words);
       expect(said).toMatchObject({ code: 1, err: expect.stringContaining(`no answer from ${hanging}`) });
-      expect(said.out).toMatch(
-        /^(groups|connections): unknown\n\(1 gateway answered; no answer from ws-gateway-\d\)$/,
-      );
+      expect(said.out).toMatch(/^(groups|connections): unknown\n\(1 gateway answered; no answer from ws-gateway-\d\)$/);
     }
   } finally {
     fleet.kill(hanging, 'SIGCONT');

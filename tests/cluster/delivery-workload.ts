@@ -1,8 +1,4 @@
-import {
-  createDeliveryOracle,
-  type DeliveryOracle,
-  type DeliveryReport,
-} from '@muster/testkit/delivery-oracle';
+import { createDeliveryOracle, type DeliveryOracle, type DeliveryReport } from '@muster/testkit/delivery-oracle';
 import { until } from '@muster/testkit/wait';
 import { Centrifuge } from 'centrifuge';
 import WebSocket from 'ws';

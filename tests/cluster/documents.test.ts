@@ -83,8 +83,7 @@ test('[CL8] notes of the example are private: a guest and another user may neith
   for (const name of ['', '*', 'ann:x', '../x', 'x'.repeat(41)]) expect((await login(name)).status).toBe(422);
 
   using clients = new DisposableStack();
-  const connect = (token: string) =>
-    clients.adopt(createRealtime({ baseUrl, token }), (one) => one.disconnect());
+  const connect = (token: string) => clients.adopt(createRealtime({ baseUrl, token }), (one) => one.disconnect());
   const listen = (token: string) => {
     const client = connect(token);
     const notes = client.newSubscription(laptop.group);

@@ -20,8 +20,7 @@ interface FleetView {
   }[];
 }
 
-const json = async <T>(url: string, init?: RequestInit): Promise<T> =>
-  (await fetch(url, init)).json() as Promise<T>;
+const json = async <T>(url: string, init?: RequestInit): Promise<T> => (await fetch(url, init)).json() as Promise<T>;
 const gatewayStates = async (): Promise<Record<string, string>> => {
   const view = await json<FleetView>(`${fleet.publicUrl}/v1/fleet`);
   const gateways = view.services.find(({ service }) => service === 'ws-gateway')?.instances ?? [];

@@ -20,9 +20,7 @@ interface Answer<T> {
 }
 const ask = async <T>(url: string): Promise<T> => ((await (await fetch(url)).json()) as Answer<T>).data;
 
-test('[LA21] Prometheus with the rules of the repository discovers the fleet and ends with it', async ({
-  skip,
-}) => {
+test('[LA21] Prometheus with the rules of the repository discovers the fleet and ends with it', async ({ skip }) => {
   if ((await findPrometheusProgram('prometheus')) === undefined) return skip();
   const fleet = await startFleet({ env, dataDir, port: 0, basePort: 0, observability: true });
   const url = fleet.describe().prometheusUrl ?? '';
@@ -39,9 +37,7 @@ test('[LA21] Prometheus with the rules of the repository discovers the fleet and
       timeoutMs: 45_000,
       intervalMs: 250,
     });
-    expect(
-      up.map(({ metric }) => `${metric['job']} ${metric['service']} ${metric['instance']}`).toSorted(),
-    ).toEqual([
+    expect(up.map(({ metric }) => `${metric['job']} ${metric['service']} ${metric['instance']}`).toSorted()).toEqual([
       'fleet health-aggregator health-aggregator-1',
       'fleet session-service session-service-1',
       'fleet ws-gateway ws-gateway-1',

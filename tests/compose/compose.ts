@@ -69,8 +69,7 @@ export const startComposeFleet = async (
   const docker = (...args: readonly string[]) => output('docker', args);
   const form = envFile === undefined ? [] : ['--env-file', join(ROOT, 'deploy/docker', envFile)];
   const compose = (...args: readonly string[]) => docker('compose', ...form, ...args);
-  const remove = () =>
-    docker('compose', '--profile', '*', 'down', '--volumes', '--remove-orphans', '--timeout', '5');
+  const remove = () => docker('compose', '--profile', '*', 'down', '--volumes', '--remove-orphans', '--timeout', '5');
   const timed = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     const startedAt = performance.now();
     await work();

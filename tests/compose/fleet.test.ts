@@ -33,9 +33,9 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
       const bytes = Number(await fleet.docker('image', 'inspect', '--format', '{{.Size}}', image));
       log(`${image}: ${Math.round(bytes / 1e6)} MB`);
       expect(bytes).toBeLessThan(MOST_IMAGE_BYTES);
-      await expect(
-        fleet.docker('run', '--rm', '--entrypoint', '/bin/sh', image, '-c', 'true'),
-      ).rejects.toThrow(/no such file/);
+      await expect(fleet.docker('run', '--rm', '--entrypoint', '/bin/sh', image, '-c', 'true')).rejects.toThrow(
+        /no such file/,
+      );
       const [container = ''] = await fleet.containersOf(service);
       const { Config, HostConfig } = await fleet.inspect(container);
       expect([Config.User, HostConfig.ReadonlyRootfs]).toEqual(['65532:65532', true]);
@@ -92,14 +92,11 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
       what: 'the client on another gateway',
       timeoutMs: 30_000,
     });
-    await until(
-      async () => (await (await fetch(`${fleet.publicUrl}/health`)).json()).checks['ws-gateway'].up,
-      {
-        ok: (up) => up === 2,
-        what: 'the loss to be seen',
-        timeoutMs: 30_000,
-      },
-    );
+    await until(async () => (await (await fetch(`${fleet.publicUrl}/health`)).json()).checks['ws-gateway'].up, {
+      ok: (up) => up === 2,
+      what: 'the loss to be seen',
+      timeoutMs: 30_000,
+    });
     await fleet.compose('up', '--detach', '--no-build', '--no-recreate', '--wait');
     await fleet.untilHealthy();
     await traffic.more(20);
@@ -196,11 +193,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
     await fleet.untilHealthy(3);
     await traffic.more(20);
     expect(await traffic.finish()).toMatchObject(CLEAN);
-    expect(traffic.clients.map((client) => client.client.state)).toEqual([
-      'connected',
-      'connected',
-      'connected',
-    ]);
+    expect(traffic.clients.map((client) => client.client.state)).toEqual(['connected', 'connected', 'connected']);
   });
 
   test('[FC12] Prometheus discovers every instance', async () => {
@@ -246,11 +239,7 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
       timeoutMs: 30_000,
     });
     using newcomer = await sdkClient(fleet.publicUrl, after.credential);
-    expect([await statusOf(before), await statusOf(after), newcomer.client.state]).toEqual([
-      200,
-      200,
-      'connected',
-    ]);
+    expect([await statusOf(before), await statusOf(after), newcomer.client.state]).toEqual([200, 200, 'connected']);
     await change('retire');
     await until(() => statusOf(before), { ok: (status) => status === 401, what: 'the end of the old key' });
     expect(await statusOf(after)).toBe(200);
@@ -260,31 +249,14 @@ describe.skipIf(!hasEngine)('the fleet of docker-compose.yml', () => {
   test('[FC15] [FC24] sessions of a restored dump are accepted, others rejected', async () => {
     const inPostgres = (...command: string[]) => fleet.compose('exec', '-T', 'postgres', ...command);
     const kept = await signInUser(fleet, 'kept');
-    await inPostgres(
-      'pg_dump',
-      '--username',
-      'muster',
-      '--format',
-      'custom',
-      '--file',
-      '/tmp/dump',
-      'muster',
-    );
+    await inPostgres('pg_dump', '--username', 'muster', '--format', 'custom', '--file', '/tmp/dump', 'muster');
     const later = await signInUser(fleet, 'later');
     expect([await statusOf(kept), await statusOf(later)]).toEqual([200, 200]);
 
     await fleet.compose('stop', 'session-service');
     await inPostgres('dropdb', '--username', 'muster', '--force', '--maintenance-db', 'postgres', 'muster');
     await inPostgres('createdb', '--username', 'muster', '--maintenance-db', 'postgres', 'muster');
-    await inPostgres(
-      'pg_restore',
-      '--username',
-      'muster',
-      '--dbname',
-      'muster',
-      '--exit-on-error',
-      '/tmp/dump',
-    );
+    await inPostgres('pg_restore', '--username', 'muster', '--dbname', 'muster', '--exit-on-error', '/tmp/dump');
     await fleet.compose('exec', '-T', 'redis', 'sh', '-c', FORGET_SNAPSHOTS);
     await fleet.compose('start', 'session-service');
     await fleet.untilHealthy();

@@ -77,9 +77,7 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
     const signingIn = (async () => {
       while (isRunning) {
         logins += 1;
-        await signInUser(fleet, `login-${logins}`).catch((error) =>
-          rejected.push(`login ${logins}: ${error}`),
-        );
+        await signInUser(fleet, `login-${logins}`).catch((error) => rejected.push(`login ${logins}: ${error}`));
         await sleep(PAUSE_MS);
       }
     })();

@@ -72,8 +72,7 @@ const options = () =>
   });
 
 const retentionFrom = (text: string): NonNullable<Subject['retention']> => {
-  const [, namespace = '', size, seconds] =
-    /^([-\w.]{0,64})=([1-9]\d{0,2}),(\d{1,2}(?:\.\d)?)$/.exec(text) ?? [];
+  const [, namespace = '', size, seconds] = /^([-\w.]{0,64})=([1-9]\d{0,2}),(\d{1,2}(?:\.\d)?)$/.exec(text) ?? [];
   if (size === undefined) throw new Error('--retention: expected NAME=SIZE,SECONDS, such as brief=5,1');
   return { namespace, size: Number(size), ttlMs: Number(seconds) * 1000 };
 };
@@ -110,8 +109,7 @@ const run = async (): Promise<number> => {
   const kinds = KINDS.filter((name) => kind === 'both' || kind === name);
   if (kinds.length === 0) throw new Error('--kind: expected protocol, muster or both');
   const selected = runs.filter(
-    ({ format: name, each }) =>
-      formats.includes(name) && kinds.includes(each.kind) && each.title.includes(only),
+    ({ format: name, each }) => formats.includes(name) && kinds.includes(each.kind) && each.title.includes(only),
   );
   print(`TAP version 14\n1..${selected.length}`);
   const counts = { passed: 0, failed: 0, skipped: 0 };

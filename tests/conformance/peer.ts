@@ -88,8 +88,7 @@ export const openPeer = async (url: string, wire: WireCodec): Promise<Peer> => {
       return reply(id);
     },
     pushes: (group, kind, count) => {
-      const wanted = () =>
-        messages.flatMap(({ push }) => (push?.channel === group && push[kind] ? [push[kind]] : []));
+      const wanted = () => messages.flatMap(({ push }) => (push?.channel === group && push[kind] ? [push[kind]] : []));
       return find(`${count} ${kind} of ${group}`, () => (wanted().length >= count ? wanted() : undefined));
     },
     closed: closed.promise,

@@ -41,8 +41,7 @@ export const createConformanceContext = (
 ): ConformanceContext => {
   const wire = createWire(format);
   const open = () => openPeer(url, wire);
-  const groupIn = (name: string) =>
-    `${name === '' ? '' : `${name}:`}conformance-${randomBytes(6).toString('hex')}`;
+  const groupIn = (name: string) => `${name === '' ? '' : `${name}:`}conformance-${randomBytes(6).toString('hex')}`;
   return {
     format,
     open,

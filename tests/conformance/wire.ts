@@ -19,8 +19,7 @@ const SCHEMA = fileURLToPath(new URL('../../packages/protocol/client.proto', imp
 /** Members with any JSON value: bytes in Protobuf. */
 const PAYLOADS = new Set(['data', 'conn_info', 'chan_info']);
 
-export const createWire = (format: Format): WireCodec =>
-  format === 'json' ? JSON_WIRE : createProtobufWire();
+export const createWire = (format: Format): WireCodec => (format === 'json' ? JSON_WIRE : createProtobufWire());
 
 const JSON_WIRE: WireCodec = {
   subprotocols: [],
@@ -42,8 +41,7 @@ const createProtobufWire = (): WireCodec => {
     subprotocols: ['centrifuge-protobuf'],
     encode: (commands) => {
       const writer = protobuf.Writer.create();
-      for (const each of commands)
-        command.encodeDelimited(command.fromObject(toBytes(each) as object), writer);
+      for (const each of commands) command.encodeDelimited(command.fromObject(toBytes(each) as object), writer);
       return writer.finish();
     },
     decode: (frame, isBinary) => {
@@ -59,22 +57,14 @@ const createProtobufWire = (): WireCodec => {
   };
 };
 
-const toBytes = (value: unknown): unknown =>
-  mapped(value, (text) => Buffer.from(JSON.stringify(text)), toBytes);
+const toBytes = (value: unknown): unknown => mapped(value, (text) => Buffer.from(JSON.stringify(text)), toBytes);
 const fromBytes = (value: unknown): unknown =>
   mapped(value, (bytes) => JSON.parse(Buffer.from(bytes as Uint8Array).toString()), fromBytes);
 
-const mapped = (
-  value: unknown,
-  payload: (value: unknown) => unknown,
-  inner: (value: unknown) => unknown,
-): unknown => {
+const mapped = (value: unknown, payload: (value: unknown) => unknown, inner: (value: unknown) => unknown): unknown => {
   if (Array.isArray(value)) return value.map(inner);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, member]) => [
-      name,
-      PAYLOADS.has(name) ? payload(member) : inner(member),
-    ]),
+    Object.entries(value).map(([name, member]) => [name, PAYLOADS.has(name) ? payload(member) : inner(member)]),
   );
 };

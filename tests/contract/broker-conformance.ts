@@ -98,10 +98,7 @@ const outages = (fixture: BusFixture): void => {
   test('[BU11] given a query to all replicas, when it is sent, then every replica answers, the sender included', async () => {
     const [a, b] = [await fixture.replica(), await fixture.replica()];
     await expect.poll(() => a.bus.query({ what: 'name' }, 300)).toHaveLength(2);
-    expect((await b.bus.query({ what: 'name' }, 2_000)).toSorted()).toEqual([
-      'replica 1: name',
-      'replica 2: name',
-    ]);
+    expect((await b.bus.query({ what: 'name' }, 2_000)).toSorted()).toEqual(['replica 1: name', 'replica 2: name']);
   });
 
   test('[BU7] given a lost connection, when a replica publishes or subscribes, then it fails at once with the reason', async () => {

@@ -7,10 +7,7 @@ import { groupKeys } from '@muster/bus/redis-keys';
 import { createMetrics } from '@muster/kit/metrics';
 import { slotOf } from '@muster/kit/redis/cluster';
 import { openRedis } from '@muster/kit/redis/connection';
-import {
-  type DedicatedRedisCluster,
-  openDedicatedRedisCluster,
-} from '@muster/testkit/dedicated-redis-cluster';
+import { type DedicatedRedisCluster, openDedicatedRedisCluster } from '@muster/testkit/dedicated-redis-cluster';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';

@@ -60,9 +60,7 @@ test('[ST30] given a stream about to expire, when its top is read with a longer 
     name: 'life',
   };
   const redis = stack.use(await openRedis(config, { log, metrics }));
-  const bus = stack.use(
-    createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }),
-  );
+  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }));
   const group = 'room' as GroupKey;
   const position = await bus.top(group, { size: 5, ttlMs: 1_000, metaTtlMs: 30_000 });
   const life = () => redis.lane().pttl(`${prefix}gm:{room}`);
@@ -85,9 +83,7 @@ test('[BU10] given a connection that discards all data, when three seconds pass,
     name: 'bus-test',
   };
   // Commands go straight, only the listening connection goes through the proxy.
-  const straight = stack.use(
-    await openRedis({ ...config, url: inject('storeBackend').redisUrl }, { log, metrics }),
-  );
+  const straight = stack.use(await openRedis({ ...config, url: inject('storeBackend').redisUrl }, { log, metrics }));
   const other = createMetrics({ service: 'test', version: '0' });
   const deaf = stack.use(await openRedis({ ...config, url: link.url }, { log, metrics: other }));
   let reconnects = 0;
@@ -141,9 +137,7 @@ test('[ST32] given a replica that publishes, when Redis forgets its scripts 40 t
   const replica = async () => {
     const metrics = createMetrics({ service: 'test', version: '0' });
     const redis = stack.use(await openRedis(config, { log, metrics }));
-    return stack.use(
-      createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }),
-    );
+    return stack.use(createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }));
   };
   const [one, two] = [await replica(), await replica()];
   const admin = new Redis(url);

@@ -8,8 +8,7 @@ import type { BusFixture } from './conformance-fixture.ts';
 const RETENTION: StreamRetention = { size: 5, ttlMs: 60_000, metaTtlMs: 120_000 };
 const ROOM = 'room' as GroupKey;
 const OPTIONS = { retention: RETENTION };
-const draft = (data: unknown) =>
-  encodeForPublish(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
+const draft = (data: unknown) => encodeForPublish(ROOM, { data: JSON.stringify(data), tags: { lang: 'pl' } }, ['x=1']);
 
 const unchanged = (group: GroupKey) => ({ group, keepMs: 0 });
 
@@ -58,9 +57,7 @@ const appending = (fixture: BusFixture): void => {
     const { bus } = await fixture.replica();
     for (let n = 1; n <= 8; n++) await bus.append(ROOM, draft(n), OPTIONS);
     const offsets = async (query: object) =>
-      (await bus.read(ROOM, { limit: 10, retention: RETENTION, ...query })).entries.map(
-        ({ offset }) => offset,
-      );
+      (await bus.read(ROOM, { limit: 10, retention: RETENTION, ...query })).entries.map(({ offset }) => offset);
     expect(await offsets({})).toEqual([4, 5, 6, 7, 8]);
     expect(await offsets({ from: 6 })).toEqual([7, 8]);
     expect(await offsets({ from: 0, limit: 2 })).toEqual([4, 5]);
@@ -86,10 +83,7 @@ const appending = (fixture: BusFixture): void => {
     const epochs = received.map(({ body }) => JSON.parse(String(body)).push.pub.epoch);
     expect(epochs).toEqual([top.epoch, undefined]);
     const missing = 'missing' as GroupKey;
-    expect(await bus.tops([ROOM, missing].map(unchanged))).toEqual([
-      { offset: 2, epoch: top.epoch },
-      undefined,
-    ]);
+    expect(await bus.tops([ROOM, missing].map(unchanged))).toEqual([{ offset: 2, epoch: top.epoch }, undefined]);
   });
 };
 
@@ -112,8 +106,7 @@ const boundedReading = (fixture: BusFixture): void => {
       }),
       async (query) => {
         const { entries, remainingMs } = await bus.read(ROOM, { ...query, retention: long });
-        const inRange = ({ offset }: StreamEntry) =>
-          query.reverse ? offset < query.from : offset > query.from;
+        const inRange = ({ offset }: StreamEntry) => (query.reverse ? offset < query.from : offset > query.from);
         const wanted = (query.reverse ? all.toReversed() : all).filter(inRange).slice(0, query.limit);
         let bytes = 0;
         const end = wanted.findIndex(({ text }, at) => {

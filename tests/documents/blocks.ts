@@ -70,9 +70,7 @@ export const markFault = (block: Block): string | undefined => {
     return `expected one of ${MARKS.join(', ')} or "not-run: REASON" after "${block.language}", got "${info}"`;
   }
   const unknown = flags.filter((flag) => !FLAGS.includes(flag));
-  return unknown.length === 0
-    ? undefined
-    : `unknown flag ${unknown.join(', ')}; there are ${FLAGS.join(', ')}`;
+  return unknown.length === 0 ? undefined : `unknown flag ${unknown.join(', ')}; there are ${FLAGS.join(', ')}`;
 };
 
 /** The blocks of a document that run with one of `marks`, in order. */

@@ -18,9 +18,7 @@ const documents = repositoryFiles()
 
 const hasEngine = await dockerAnswers(process.env);
 if (!hasEngine) {
-  process.stdout.write(
-    'documents: SKIPPED: no Docker engine answers, and no "sh compose" block has been run\n',
-  );
+  process.stdout.write('documents: SKIPPED: no Docker engine answers, and no "sh compose" block has been run\n');
 }
 
 describe.skipIf(!hasEngine)('documents about containers', () => {

@@ -21,11 +21,7 @@ export interface FleetHome extends AsyncDisposable {
   /** Directory with links to the files of the checkout. */
   readonly directory: string;
   /** Runs the blocks of a document that have one of `marks`; resolves with the output of each. */
-  runDocument(
-    document: string,
-    marks: readonly Mark[],
-    slow: boolean,
-  ): Promise<ReadonlyMap<Runnable, string>>;
+  runDocument(document: string, marks: readonly Mark[], slow: boolean): Promise<ReadonlyMap<Runnable, string>>;
 }
 
 /** Starts the fleet in a directory with the content of a checkout and its own `.muster`. */

@@ -17,9 +17,7 @@ const START_TIMEOUT_MS = 600_000;
 /** A free range for `--base-port`, and a free port for the load balancer. */
 const freeRange = async (): Promise<{ base: number; port: number }> => {
   for (let base = FIRST_BASE + (process.pid % 1_000); base < LAST_BASE; base += SPAN) {
-    const wanted = [0, 100, 101, 200, 300, 301, 1_000, 1_100, 1_101, 1_200, SPAN - 1].map(
-      (each) => base + each,
-    );
+    const wanted = [0, 100, 101, 200, 300, 301, 1_000, 1_100, 1_101, 1_200, SPAN - 1].map((each) => base + each);
     const free = await Promise.all(wanted.map((port) => isPortFree(port)));
     if (free.every(Boolean)) return { base, port: base + SPAN - 1 };
   }

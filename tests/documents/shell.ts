@@ -81,8 +81,7 @@ export const openShell = (options: ShellOptions): DocumentShell => {
     } else child.stdin.write(`source '${fileOf(block, 'sh')}' </dev/null\n`);
     child.stdin.write(`echo; echo ${end}\n`);
     const shown = () => (block.isBackground ? outputOf(block) : (output.slice(from).split(end)[0] ?? ''));
-    const isDone = () =>
-      output.includes(end, from) && (!block.isBackground || showsLines(outputOf(block), expected));
+    const isDone = () => output.includes(end, from) && (!block.isBackground || showsLines(outputOf(block), expected));
     const wait = until(async () => isOver || isDone(), {
       ok: (done) => done,
       what: 'the end of a block',
@@ -117,8 +116,7 @@ export const runBlocks = async (
   await using shell = openShell(options);
   const written = new Map<Runnable, string>();
   for (const block of blocks) written.set(block, await shell.run(block));
-  for (const block of blocks.filter(({ isBackground }) => isBackground))
-    written.set(block, shell.outputOf(block));
+  for (const block of blocks.filter(({ isBackground }) => isBackground)) written.set(block, shell.outputOf(block));
   return written;
 };
 

@@ -36,9 +36,7 @@ test('[AP10] [AP39] given the document, when it is read, then it has every metho
     expect(path).toMatch(/^\/api\/docs\//);
     expect((await fetch(fleet.gateway.url + path)).status).toBe(200);
   }
-  expect(await (await fetch(`${fleet.gateway.url}/api/docs/start.js`)).text()).toContain(
-    "'/api/openapi.json'",
-  );
+  expect(await (await fetch(`${fleet.gateway.url}/api/docs/start.js`)).text()).toContain("'/api/openapi.json'");
 });
 
 test('[AP10] [TNW14] given the document, when it is read, then every method has the tenant parameter and rejects an invalid tenant', async () => {
@@ -96,8 +94,7 @@ test('[AP40] given random calls that nearly conform to the document, when they r
       const exchange = `${request.path} ${request.body} → ${status} ${text}`;
       if (status !== 200 && status !== 400) throw new Error(`not documented: ${exchange}`);
       const code = status === 200 && JSON.parse(text).error?.code;
-      if (code === 100 || (code === 104 && request.path !== '/api/rpc'))
-        throw new Error(`a fault: ${exchange}`);
+      if (code === 100 || (code === 104 && request.path !== '/api/rpc')) throw new Error(`a fault: ${exchange}`);
     });
     await fc.assert(property, { numRuns: 40, endOnFailure: true });
   }

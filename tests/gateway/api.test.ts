@@ -12,11 +12,7 @@ afterEach(() => {
 });
 
 const newRoom = () => `api:${++rooms}`;
-const post = async (
-  method: string,
-  body: unknown,
-  headers: Record<string, string> = { 'x-api-key': SERVER_KEY },
-) => {
+const post = async (method: string, body: unknown, headers: Record<string, string> = { 'x-api-key': SERVER_KEY }) => {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   const answer = await fetch(`${fleet.gateway.url}/api/${method}`, { method: 'POST', headers, body: text });
   const content = await answer.text();
@@ -96,9 +92,7 @@ describe('calls', () => {
     }
     expect(await call('publish', { channel: 'a', data: null, b64data })).toHaveProperty('result');
     expect(await call('rpc', { method: 'x' })).toMatchObject({ error: { code: 104 } });
-    expect(
-      await call('history', { channel: 'a', limit: 1, since: { offset: 1, epoch: 'other' } }),
-    ).toMatchObject({
+    expect(await call('history', { channel: 'a', limit: 1, since: { offset: 1, epoch: 'other' } })).toMatchObject({
       error: { code: 112 },
     });
   });
@@ -141,22 +135,14 @@ describe('publishing', () => {
       { data: 1, offset: 1, epoch: newer.result.epoch },
       { data: 2, offset: 2, version: 5 },
     ]);
-    const { responses } = (await call('broadcast', { channels: [room, 'caf\u00e9', newRoom()], data: 4 }))
-      .result;
-    expect(responses).toMatchObject([
-      { result: { offset: 3 } },
-      { error: { code: 107 } },
-      { result: { offset: 1 } },
-    ]);
+    const { responses } = (await call('broadcast', { channels: [room, 'caf\u00e9', newRoom()], data: 4 })).result;
+    expect(responses).toMatchObject([{ result: { offset: 3 } }, { error: { code: 107 } }, { result: { offset: 1 } }]);
   });
 
   test('[AP4] given exclude, when a back end publishes, then the client or session does not receive it', async () => {
     const room = newRoom();
     const [ann, bob] = [await client(fleet.gateway, 'u_x1'), await client(fleet.second, 'u_x2')];
-    const [receivedAnn, receivedBob] = [
-      await listenTo(ann.sdkClient, room),
-      await listenTo(bob.sdkClient, room),
-    ];
+    const [receivedAnn, receivedBob] = [await listenTo(ann.sdkClient, room), await listenTo(bob.sdkClient, room)];
     await call('publish', {
       channel: room,
       data: 'not bob',
@@ -209,14 +195,9 @@ describe('queries', () => {
     const { connections, gateways } = (await call('connections', { user: 'u_seen' })).result;
     expect(gateways).toBe(2);
     expect(connections).toHaveLength(2);
-    expect(connections.map(({ gateway }: { gateway: string }) => gateway).toSorted()).toEqual([
-      'gw-1',
-      'gw-2',
-    ]);
+    expect(connections.map(({ gateway }: { gateway: string }) => gateway).toSorted()).toEqual(['gw-1', 'gw-2']);
     expect(connections[0]).toMatchObject({ user: 'u_seen', transport: 'websocket', groups: [room], lag: 0 });
-    expect(
-      (await call('connections', { channel: room, session: ann.session })).result.connections,
-    ).toHaveLength(1);
+    expect((await call('connections', { channel: room, session: ann.session })).result.connections).toHaveLength(1);
     expect(await call('channels', { pattern: `${room.slice(0, -1)}*` })).toMatchObject({
       result: { channels: { [room]: { num_clients: 2 } } },
     });
@@ -250,9 +231,7 @@ describe('control commands', () => {
     expect(await unsubscribed).toMatchObject({ code: 2000 });
     const gone = [ann, phone].map(
       ({ sdkClient }) =>
-        new Promise((resolve) =>
-          sdkClient.once('disconnected', ({ code, reason }) => resolve([code, reason])),
-        ),
+        new Promise((resolve) => sdkClient.once('disconnected', ({ code, reason }) => resolve([code, reason]))),
     );
     const disconnect = { code: 4501, reason: 'banned' };
     expect(await call('disconnect', { user: 'u_go', disconnect })).toEqual({
@@ -297,14 +276,7 @@ describe('control commands', () => {
 });
 
 test('[HT18] given paths with other case or slashes, when they are requested, then the answer is 404', async () => {
-  for (const path of [
-    '/api/publish/',
-    '/api/',
-    '/API/publish',
-    '/ws/',
-    '/connection/websocket/',
-    '/health/',
-  ]) {
+  for (const path of ['/api/publish/', '/api/', '/API/publish', '/ws/', '/connection/websocket/', '/health/']) {
     const answer = await fetch(fleet.gateway.url + path, {
       method: 'POST',
       headers: { 'x-api-key': SERVER_KEY },

@@ -14,8 +14,7 @@ beforeAll(async () => {
 });
 
 const PROTOCOL = '/connection/websocket';
-const upgrade = (path: string, headers: Record<string, string> = {}) =>
-  tryUpgrade(fleet.gateway.url + path, headers);
+const upgrade = (path: string, headers: Record<string, string> = {}) => tryUpgrade(fleet.gateway.url + path, headers);
 const bearer = (value: string) => ({ authorization: `Bearer ${value}` });
 
 const live = async (): Promise<RawClient> => {
@@ -90,14 +89,12 @@ describe('upgrades', () => {
       const forged = { cookie: `session_id=${encodeURIComponent(`s:${value}`)}`, origin: ORIGIN };
       expect((await upgrade(PROTOCOL, forged)).status).toBe(401);
     }
-    expect(
-      await fleet.gateway.metric('session_validations_total{result="invalid",source="local"}'),
-    ).toBeGreaterThan(before);
+    expect(await fleet.gateway.metric('session_validations_total{result="invalid",source="local"}')).toBeGreaterThan(
+      before,
+    );
     // Every result is local: neither Redis nor the session service was queried.
     for (const source of ['redis', 'service']) {
-      expect(
-        await fleet.gateway.metric(`session_validations_total{result="invalid",source="${source}"}`),
-      ).toBe(0);
+      expect(await fleet.gateway.metric(`session_validations_total{result="invalid",source="${source}"}`)).toBe(0);
     }
   });
 
@@ -130,9 +127,7 @@ describe('upgrades', () => {
     await until(async () => (await fleet.gateway.metric('gateway_connections')) === 0, {
       what: 'no connections',
     });
-    const clients = await Promise.all(
-      Array.from({ length: 50 }, () => openSocket(fleet.gateway.wsUrl + PROTOCOL)),
-    );
+    const clients = await Promise.all(Array.from({ length: 50 }, () => openSocket(fleet.gateway.wsUrl + PROTOCOL)));
     const answer = await upgrade(PROTOCOL);
     expect(answer.status).toBe(503);
     expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
@@ -203,21 +198,7 @@ describe('frames', () => {
 
   test('[FR9] given random frames, when clients send them, then other clients are not affected', async () => {
     const observer = await live();
-    const part = fc.constantFrom(
-      '{',
-      '}',
-      '"',
-      ':',
-      ',',
-      '[',
-      ']',
-      '1',
-      'id',
-      'publish',
-      'channel',
-      '__proto__',
-      '\\',
-    );
+    const part = fc.constantFrom('{', '}', '"', ':', ',', '[', ']', '1', 'id', 'publish', 'channel', '__proto__', '\\');
     const frames = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 200 }),
       fc.string({ unit: part, maxLength: 60 }),

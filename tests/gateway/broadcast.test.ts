@@ -81,9 +81,7 @@ test('[AP43] [AP44] given 10,000 groups, when a broadcast is made and repeated w
   expect(served).toBeGreaterThan(15);
   const repeated = { ...message, channels: groups.slice(9_500) };
   expect((await call('broadcast', repeated)).result.responses).toEqual(result.responses.slice(9_500));
-  expect(await made([groups[0] as string, groups[9_500] as string, groups[9_999] as string])).toEqual([
-    1, 1, 1,
-  ]);
+  expect(await made([groups[0] as string, groups[9_500] as string, groups[9_999] as string])).toEqual([1, 1, 1]);
   await other.publish('b1:0', 'end');
   await until(() => first.length === 2 && last.length === 1, { what: 'the publications' });
   expect([first, last]).toEqual([[{ n: 1 }, 'end'], [{ n: 1 }]]);
@@ -153,12 +151,9 @@ test.each([
 
 test('[AP45] given an unreachable Redis, when a publication is made, then the outcome is not_published', async () => {
   await redis.refuse();
-  await until(
-    async () => (await call('publish', { channel: 'gone', data: 1 })).error?.outcome === 'not_published',
-    {
-      what: 'the answer that nothing was published',
-    },
-  );
+  await until(async () => (await call('publish', { channel: 'gone', data: 1 })).error?.outcome === 'not_published', {
+    what: 'the answer that nothing was published',
+  });
 });
 
 test('[AP20] [AP42] given a pattern for catastrophic backtracking, when groups are queried, then the answer takes bounded time', async () => {

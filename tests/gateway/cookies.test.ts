@@ -57,8 +57,7 @@ test('[GS17] given a retired secret, when it is presented repeatedly, then at mo
   const stepped = await fleet.sessions.service('POST', `/v1/sessions/${body.id}/step-up`, { aal: 2 });
   const status = async (token: string) =>
     (await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=stale`, { authorization: `Bearer ${token}` })).status;
-  const reads = () =>
-    fleet.sessions.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+  const reads = () => fleet.sessions.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
   const before = await reads();
   const startedAt = performance.now();
   for (let n = 0; n < 60; n += 1) {

@@ -53,10 +53,7 @@ const publish = async (channel: string, data: unknown): Promise<void> => {
 
 const document = (index: number) => ({
   title: 'Zażółć gęślą jaźń — 漢字 👩‍🚀',
-  lines: Array.from(
-    { length: 20 },
-    (_, line) => `line ${line === index % 20 ? `changed: ąę ${index}` : line}`,
-  ),
+  lines: Array.from({ length: 20 }, (_, line) => `line ${line === index % 20 ? `changed: ąę ${index}` : line}`),
 });
 
 test.each(['json', 'protobuf'] as const)(
@@ -68,9 +65,7 @@ test.each(['json', 'protobuf'] as const)(
     for (let index = 0; index < 5; index++) await publish(group, document(index));
     await until(() => received.length === 5, { what: 'five publications' });
     expect(stats()).toEqual({ full: 1, deltas: 4 });
-    (
-      client as unknown as { _transport: { _transport: { terminate(): void } } }
-    )._transport._transport.terminate();
+    (client as unknown as { _transport: { _transport: { terminate(): void } } })._transport._transport.terminate();
     for (let index = 5; index < 9; index++) await publish(group, document(index));
     await until(() => received.length === 9, { what: 'what was missed' });
     await publish(group, document(9));

@@ -96,9 +96,7 @@ describe('drain', () => {
     await using aggregator = await startAggregator(stores, { OPS_TOKEN });
     const names = ['gw-ordered', 'gw-other'];
     const [ordered, other] = (await Promise.all(
-      names.map((name) =>
-        startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name, HEARTBEAT_INTERVAL_MS: '200' }),
-      ),
+      names.map((name) => startGateway(stores, sessions.opsUrl, { INSTANCE_NAME: name, HEARTBEAT_INTERVAL_MS: '200' })),
     )) as [TestGateway, TestGateway];
     for (const name of names) {
       await until(async () => (await aggregator.stateOf(name)) === 'up', {

@@ -5,15 +5,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startService, type TestService } from '../session/fixture.ts';
-import {
-  connected,
-  listenTo,
-  openSocket,
-  sdk,
-  startGateway,
-  type TestGateway,
-  tryUpgrade,
-} from './fixture.ts';
+import { connected, listenTo, openSocket, sdk, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores({ migrate });
 let sessions: TestService;
@@ -64,12 +56,9 @@ test('[BU9] [GM13] [GM14] [GM15] given an unreachable Redis, when clients publis
   );
   const late = client.newSubscription('late');
   late.subscribe();
-  await until(
-    async () => (await fetch(`${gateway.url}/health`).then((answer) => answer.json())).state === 'degraded',
-    {
-      what: 'the degraded state',
-    },
-  );
+  await until(async () => (await fetch(`${gateway.url}/health`).then((answer) => answer.json())).state === 'degraded', {
+    what: 'the degraded state',
+  });
   expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
   await redis.pass();
   await late.ready(10_000);
@@ -133,8 +122,6 @@ test('[GS7] given a session that Redis does not have, when a client connects, th
   const client = await openSocket(gateway.wsUrl + PROTOCOL);
   client.send({ id: 1, connect: { token } });
   expect(await client.reply(1)).toMatchObject({ connect: { pong: true } });
-  expect(await gateway.metric('session_validations_total{result="live",source="service"}')).toBeGreaterThan(
-    0,
-  );
+  expect(await gateway.metric('session_validations_total{result="live",source="service"}')).toBeGreaterThan(0);
   client.socket.terminate();
 });

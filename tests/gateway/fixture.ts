@@ -191,9 +191,7 @@ export const tryUpgrade = async (
       response.on('data', (data) => {
         body += data;
       });
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
-      );
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
     });
   });
 };

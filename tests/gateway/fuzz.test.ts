@@ -8,15 +8,7 @@ import { openSocket, type RawClient, SERVER_KEY, useFleet } from './fixture.ts';
 
 const JSON_PATH = '/connection/websocket';
 const PROTOBUF_PATH = '/connection/websocket?format=protobuf';
-const ODD_NAMES = [
-  '__proto__',
-  'constructor',
-  'toString',
-  'hasOwnProperty',
-  'prototype',
-  '__defineGetter__',
-  'then',
-];
+const ODD_NAMES = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'prototype', '__defineGetter__', 'then'];
 let observer: RawClient;
 let published = 0;
 /** Sockets of the test that runs. */
@@ -43,9 +35,7 @@ afterEach(async () => {
   for (const { socket } of opened.splice(0)) socket.terminate();
   await publish();
   const received = () =>
-    observer.frames
-      .flatMap((frame) => frame.split('\n'))
-      .flatMap((text) => JSON.parse(text).push?.pub?.data ?? []);
+    observer.frames.flatMap((frame) => frame.split('\n')).flatMap((text) => JSON.parse(text).push?.pub?.data ?? []);
   await until(() => received().length >= published, { what: 'the observer to hear all' });
   expect(received()).toEqual(Array.from({ length: published }, (_, index) => index + 1));
   expect(observer.socket.readyState).toBe(1);
@@ -75,22 +65,13 @@ const endOf = async (client: RawClient, frames: readonly (string | Uint8Array)[]
   return (await client.closed).code;
 };
 
-const name = fc.oneof(
-  fc.constantFrom(...ODD_NAMES, '', '$', '#', ':', 'x'.repeat(300)),
-  fc.string({ maxLength: 12 }),
-);
+const name = fc.oneof(fc.constantFrom(...ODD_NAMES, '', '$', '#', ':', 'x'.repeat(300)), fc.string({ maxLength: 12 }));
 
 describe('Protobuf', () => {
   const writer = (channel: string, data: Uint8Array, number: number) =>
     new MessageWriter().text(1, channel).bytes(2, data).number(3, number).text(6, channel).number(7, number);
   const valid = fc
-    .tuple(
-      fc.nat(2 ** 32 - 1),
-      fc.integer({ min: 2, max: 16 }),
-      name,
-      fc.uint8Array({ maxLength: 30 }),
-      fc.nat(3),
-    )
+    .tuple(fc.nat(2 ** 32 - 1), fc.integer({ min: 2, max: 16 }), name, fc.uint8Array({ maxLength: 30 }), fc.nat(3))
     .map(([id, method, channel, data, number]) => command(id, method, writer(channel, data, number)));
   const broken = fc
     .tuple(
@@ -168,9 +149,7 @@ describe('JSON', () => {
   );
   const command = fc
     .tuple(fc.oneof(fc.nat(), field), method, request)
-    .map(
-      ([id, which, body]) => `{"id":${JSON.stringify(id)},${JSON.stringify(which)}:${JSON.stringify(body)}}`,
-    );
+    .map(([id, which, body]) => `{"id":${JSON.stringify(id)},${JSON.stringify(which)}:${JSON.stringify(body)}}`);
 
   test('[FR9] given random commands with odd names and values, when clients send them, then at most their own connection is closed', async () => {
     const own = Reflect.ownKeys(Object.prototype);
@@ -195,9 +174,7 @@ describe('JSON', () => {
       expect(await request({ subscribe: { channel, flag: 1, delta: 'fossil' } })).toMatchObject({
         subscribe: { delta: true },
       });
-      expect(
-        await request({ publish: { channel, data: JSON.parse('{"__proto__":{"x":1}}') } }),
-      ).toMatchObject({
+      expect(await request({ publish: { channel, data: JSON.parse('{"__proto__":{"x":1}}') } })).toMatchObject({
         publish: {},
       });
       expect(await request({ presence_stats: { channel } })).toMatchObject({
@@ -234,9 +211,7 @@ describe('JSON', () => {
     client.send({ id: 2, subscribe: { channel: 'deep' } });
     await client.reply(2);
     const before = proto.frames.length;
-    proto.socket.send(
-      new MessageWriter().number(1, 2).message(5, new MessageWriter().text(1, 'deep')).delimited(),
-    );
+    proto.socket.send(new MessageWriter().number(1, 2).message(5, new MessageWriter().text(1, 'deep')).delimited());
     await until(() => proto.frames.length > before, { what: 'the subscription' });
     client.send(`{"id":3,"publish":{"channel":"deep","data":${deep}}}`);
     expect(await client.reply(3)).toEqual({ id: 3, publish: {} });
@@ -260,8 +235,7 @@ describe('JSON', () => {
       return { id, unsubscribe: { channel: `many-${(index - 3) % 40}` } };
     });
     client.send(...commands);
-    const ids = () =>
-      client.frames.flatMap((frame) => frame.split('\n')).flatMap((text) => JSON.parse(text).id ?? []);
+    const ids = () => client.frames.flatMap((frame) => frame.split('\n')).flatMap((text) => JSON.parse(text).id ?? []);
     await until(() => ids().length === 1_001, { what: 'all replies', timeoutMs: 20_000 });
     expect(new Set(ids()).size).toBe(1_001);
     expect(client.frames.join('\n')).not.toContain('"error"');

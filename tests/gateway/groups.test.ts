@@ -6,8 +6,7 @@ import { openSocket, startGateway, tryUpgrade, useFleet } from './fixture.ts';
 
 const file = join(tmpdir(), `muster-groups-${process.pid}.json`);
 
-const write = (content: unknown) =>
-  writeFile(file, typeof content === 'string' ? content : JSON.stringify(content));
+const write = (content: unknown) => writeFile(file, typeof content === 'string' ? content : JSON.stringify(content));
 
 const fleet = useFleet({
   env: async () => {

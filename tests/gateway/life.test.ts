@@ -2,16 +2,7 @@ import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 import { afterEach, describe, expect, test } from 'vitest';
 import { cookieOf, ORIGIN } from '../session/fixture.ts';
-import {
-  connected,
-  listenTo,
-  openSocket,
-  type RawClient,
-  sdk,
-  startGateway,
-  tryUpgrade,
-  useFleet,
-} from './fixture.ts';
+import { connected, listenTo, openSocket, type RawClient, sdk, startGateway, tryUpgrade, useFleet } from './fixture.ts';
 
 const open: { disconnect(): void }[] = [];
 let users = 0;
@@ -36,11 +27,7 @@ const keep = <T extends { disconnect(): void }>(client: T): T => {
   open.push(client);
   return client;
 };
-const raw = async (
-  path: string,
-  headers: Record<string, string>,
-  gateway = fleet.gateway,
-): Promise<RawClient> => {
+const raw = async (path: string, headers: Record<string, string>, gateway = fleet.gateway): Promise<RawClient> => {
   const client = await openSocket(`${gateway.wsUrl}${path}`, headers);
   open.push({ disconnect: () => client.socket.terminate() });
   return client;
@@ -104,9 +91,7 @@ describe('clients of the SDK', () => {
       headers: { origin: ORIGIN },
     });
     expect(guest.status).toBe(201);
-    const a = keep(
-      await connected(sdk(fleet.gateway, { headers: { cookie: cookieOf(guest), origin: ORIGIN } })),
-    );
+    const a = keep(await connected(sdk(fleet.gateway, { headers: { cookie: cookieOf(guest), origin: ORIGIN } })));
     const infos: unknown[] = [];
     const subscription = a.newSubscription('room:guests');
     subscription.on('publication', ({ info }) => infos.push(info?.user));

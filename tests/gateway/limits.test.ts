@@ -88,8 +88,7 @@ test('[LM16] given a limit of one, when a second client connects, then the first
 test('[LM2] [LM17] [LM18] given an address at its limit, when a client upgrades, then the answer is 429, and clients behind a trusted proxy have their own addresses', async () => {
   const limits = { MAX_CONNECTIONS_PER_IP: '2', TRUSTED_PROXIES: '127.0.0.0/8' };
   await using gateway = await startGateway(stores, sessions.opsUrl, limits);
-  const from = (address: string) =>
-    openSocket(`${gateway.wsUrl}/connection/websocket`, { 'x-forwarded-for': address });
+  const from = (address: string) => openSocket(`${gateway.wsUrl}/connection/websocket`, { 'x-forwarded-for': address });
   const [one] = [await from('198.51.100.1'), await from('198.51.100.1')];
   await expect(from('198.51.100.1')).rejects.toThrow('429');
   await from('198.51.100.2');
@@ -145,9 +144,7 @@ test('[LM7] [LM8] [LM20] given a guest that publishes to random names and subscr
   expect(statuses.filter((status) => status === 429)).toHaveLength(10);
   // Two sessions, twenty groups each.
   expect((await keys()) - before).toBeLessThanOrEqual(40 * 2);
-  const metaLives = await Promise.all(
-    (await redis.keys(`${stores.redisPrefix}gm:*`)).map((key) => redis.pttl(key)),
-  );
+  const metaLives = await Promise.all((await redis.keys(`${stores.redisPrefix}gm:*`)).map((key) => redis.pttl(key)));
   expect(Math.max(...metaLives)).toBeLessThanOrEqual(10 * 300_000);
   redis.disconnect();
   expect(await gateway.metric('gateway_rate_limited_total{scope="new_groups"}')).toBeGreaterThan(200);

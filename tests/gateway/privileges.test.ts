@@ -7,8 +7,7 @@ import { openSocket, useFleet } from './fixture.ts';
 const fleet = useFleet();
 
 test('[GS10] given a connected guest, when the guest signs in, then the SDK reconnects as a user with the new token', async () => {
-  const guest = (await fleet.sessions.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } }))
-    .body;
+  const guest = (await fleet.sessions.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })).body;
   let token: string = guest.token;
   const users: string[] = [];
   const client = new Centrifuge(`${fleet.gateway.wsUrl}/connection/websocket`, {
@@ -61,9 +60,7 @@ test.each([
     await withClient(fleet.stores.databaseUrl, (client) =>
       client.query(`UPDATE sessions SET ${raise}, rev = rev + 1 WHERE id = $1`, [id]),
     );
-    expect((await fleet.sessions.service('PATCH', `/v1/sessions/${id}`, { label: 'later' })).status).toBe(
-      200,
-    );
+    expect((await fleet.sessions.service('PATCH', `/v1/sessions/${id}`, { label: 'later' })).status).toBe(200);
     const closed = { code: 3014, reason: 'session renewed: raised' };
     expect(await Promise.all([protocol.closed, plain.closed])).toMatchObject([closed, closed]);
   },

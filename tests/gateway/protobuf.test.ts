@@ -64,9 +64,7 @@ test('[HS15] given a Protobuf client that lost its connection, when it reconnect
   const other = await connected(sdk(fleet.gateway, { token: fleet.token }));
   await other.publish('resume', 1);
   await until(() => received.length === 1, { what: 'the first' });
-  (
-    proto as unknown as { _transport: { _transport: { terminate(): void } } }
-  )._transport._transport.terminate();
+  (proto as unknown as { _transport: { _transport: { terminate(): void } } })._transport._transport.terminate();
   await other.publish('resume', 2);
   await until(() => received.length === 2, { what: 'the second' });
   expect([received, resumes]).toEqual([

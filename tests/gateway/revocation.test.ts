@@ -9,14 +9,7 @@ import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ORIGIN, startService, type TestService } from '../session/fixture.ts';
 import { signToken, startApplication, type TestApplication, TOKEN_SECRET } from './fake-application.ts';
-import {
-  openSocket,
-  type RawClient,
-  SERVER_KEY,
-  startGateway,
-  type TestGateway,
-  tryUpgrade,
-} from './fixture.ts';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 /** Promised from the answer of what takes a right away to the last effect, on a machine that is not busy; and without the bus. */
 const BOUND_MS = 250;
@@ -133,12 +126,7 @@ const busyness = async (): Promise<number> => {
   return Math.min(MOST_BUSY, Math.max(1, (performance.now() - startedAt) / IDLE_MS));
 };
 /** Waits for the effect and holds it against the bound. */
-const within = async (
-  boundMs: number,
-  startedAt: number,
-  what: string,
-  isSo: () => unknown,
-): Promise<void> => {
+const within = async (boundMs: number, startedAt: number, what: string, isSo: () => unknown): Promise<void> => {
   await until(isSo, { what, intervalMs: 5 });
   const tookMs = performance.now() - startedAt;
   expect(tookMs, what).toBeLessThan(boundMs * (await busyness()));
@@ -168,8 +156,7 @@ const expectSilence = async ({ protocol, plain }: Opened, group: string): Promis
   await observer.reply(2);
   await publishByServer(group, 'secret');
   await until(() => observer.frames.some((frame) => frame.includes('secret')), { what: 'the publication' });
-  for (const client of [protocol, plain])
-    expect(client.frames.filter((frame) => frame.includes('secret'))).toEqual([]);
+  for (const client of [protocol, plain]) expect(client.frames.filter((frame) => frame.includes('secret'))).toEqual([]);
 };
 
 describe('the end of a session', () => {
@@ -192,9 +179,7 @@ describe('the end of a session', () => {
       opened.hung.send({ id: 3, publish: { channel: 'moderated:1', data: 'pending' } });
       await end(who);
       const startedAt = performance.now();
-      await within(BOUND_MS, startedAt, 'the sockets to be closed', () =>
-        Object.values(opened).every(isClosed),
-      );
+      await within(BOUND_MS, startedAt, 'the sockets to be closed', () => Object.values(opened).every(isClosed));
       for (const { closed } of Object.values(opened)) expect(await closed).toMatchObject({ code: 4501 });
       expect(await (await connect('', [`ticket.${ticket}`, 'muster'])).closed).toMatchObject({ code: 4501 });
       const headers = { authorization: `Bearer ${who.token}` };
@@ -272,9 +257,7 @@ describe('reloads by SIGHUP', () => {
     );
     gateway.reload();
     const startedAt = performance.now();
-    await within(BOUND_MS, startedAt, 'the end of the membership', () =>
-      unsubscribeIn(opened.protocol, 'club:1'),
-    );
+    await within(BOUND_MS, startedAt, 'the end of the membership', () => unsubscribeIn(opened.protocol, 'club:1'));
     await within(BOUND_MS, startedAt, 'the end of the plain socket', () => isClosed(opened.plain));
     await expectRefused(opened.protocol, 'club:1');
     expect(unsubscribeIn(opened.protocol, 'lobby')).toBeUndefined();
@@ -377,15 +360,12 @@ test('[RV3] [RV12] given a deaf bus, when grants and privileges change, then soc
     aal: 2,
     amr: ['otp'],
   });
-  await within(DEAF_BOUND_MS, startedAt, 'the end of the membership', () =>
-    unsubscribeIn(protocol, 'board:1'),
-  );
+  await within(DEAF_BOUND_MS, startedAt, 'the end of the membership', () => unsubscribeIn(protocol, 'board:1'));
   await within(DEAF_BOUND_MS, startedAt, 'the end of the plain socket', () => isClosed(plain));
   expect(await stepped.closed).toMatchObject({ code: 3014 });
   // Clients with the new token are not closed by the same change, neither connected nor during their authentication.
   const back: RawClient[] = [];
-  const polls = () =>
-    sessions.metric('db_client_operation_duration_seconds_count{operation="find_changed_within"}');
+  const polls = () => sessions.metric('db_client_operation_duration_seconds_count{operation="find_changed_within"}');
   const before = await polls();
   while ((await polls()) < before + 3) {
     const client = await connect(body.token);

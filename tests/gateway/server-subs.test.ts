@@ -49,9 +49,7 @@ const connect = async (build: keyof typeof BUILDS, user_id: string, gateway = ga
   client.connect();
   await client.ready(5_000);
   const drop = () =>
-    (
-      client as unknown as { _transport: { _transport: { terminate(): void } } }
-    )._transport._transport.terminate();
+    (client as unknown as { _transport: { _transport: { terminate(): void } } })._transport._transport.terminate();
   return { client, received, drop };
 };
 

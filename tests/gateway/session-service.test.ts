@@ -70,9 +70,7 @@ test.concurrent('[GS18] [GS22] given an unavailable session service, when client
   again.send({ id: 1, connect: {} });
   expect(await again.reply(1)).toMatchObject({ connect: {} });
   expect(await redis.unlink(`${stores.redisPrefix}s:{${id}}`)).toBe(1);
-  expect(
-    (await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie: forgotten, origin: ORIGIN })).status,
-  ).toBe(503);
+  expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie: forgotten, origin: ORIGIN })).status).toBe(503);
   open.send({ id: 2, subscribe: { channel: 'news' } });
   expect(await open.reply(2)).toMatchObject({ subscribe: {} });
 
@@ -80,9 +78,7 @@ test.concurrent('[GS18] [GS22] given an unavailable session service, when client
   expect(await reasonIs(gateway, 'timeout')).toMatchObject({ ready: 200, status: 'degraded' });
   await proxy.pass();
   expect(await reasonIs(gateway, undefined)).toMatchObject({ ready: 200, status: 'healthy' });
-  expect(
-    (await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie: forgotten, origin: ORIGIN })).status,
-  ).toBe(101);
+  expect((await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie: forgotten, origin: ORIGIN })).status).toBe(101);
   for (const { socket } of [open, again]) socket.close();
 });
 

@@ -34,8 +34,7 @@ beforeAll(async () => {
   const file = join(mkdtempSync(join(tmpdir(), 'muster-groups-')), 'groups.json');
   writeFileSync(file, JSON.stringify(GROUPS));
   sessions = await startService(stores);
-  const start = (name: string) =>
-    startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file, INSTANCE_NAME: name });
+  const start = (name: string) => startGateway(stores, sessions.opsUrl, { GROUPS_FILE: file, INSTANCE_NAME: name });
   gateways = await Promise.all([start('gw-1'), start('gw-2')]);
   const account = { user_id: 'u_sizes', transport: 'bearer' };
   token = (await sessions.service('POST', '/v1/sessions', account)).body.token;
@@ -55,8 +54,7 @@ const call = async (method: string, params: object, headers: Record<string, stri
 };
 const publish = async (channel: string, count: number, data: unknown = LARGE): Promise<void> => {
   const commands = Array.from({ length: count }, () => ({ publish: { channel, data } }));
-  for (const reply of (await call('batch', { commands })).body.replies)
-    expect(reply).toHaveProperty('publish');
+  for (const reply of (await call('batch', { commands })).body.replies) expect(reply).toHaveProperty('publish');
 };
 
 interface Listener {

@@ -1,11 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  createDeliveryOracle,
-  type DeliveryOracle,
-  type SubscriberLog,
-} from '@muster/testkit/delivery-oracle';
+import { createDeliveryOracle, type DeliveryOracle, type SubscriberLog } from '@muster/testkit/delivery-oracle';
 import { until } from '@muster/testkit/wait';
 import { describe, expect, test } from 'vitest';
 import { openSocket, type RawClient, SERVER_KEY, startGateway, useFleet } from './fixture.ts';
@@ -114,8 +110,7 @@ describe('sockets that stop reading', { timeout: 90_000 }, () => {
       acknowledged: PUBLICATIONS,
     });
     await until(
-      async () =>
-        (await fleet.gateway.metric('gateway_slow_consumer_actions_total{action="caught_up"}')) === 1,
+      async () => (await fleet.gateway.metric('gateway_slow_consumer_actions_total{action="caught_up"}')) === 1,
       { what: 'the sleeper to be live again' },
     );
     expect(sleeper.socket.readyState).toBe(sleeper.socket.OPEN);

@@ -7,14 +7,7 @@ import { useTestStores } from '@muster/testkit/stores';
 import { until } from '@muster/testkit/wait';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { signToken, TOKEN_SECRET } from './fake-application.ts';
-import {
-  openSocket,
-  type RawClient,
-  SERVER_KEY,
-  startGateway,
-  type TestGateway,
-  tryUpgrade,
-} from './fixture.ts';
+import { openSocket, type RawClient, SERVER_KEY, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const SHOP_KEY = 'shop-server-key-0123456789';
 const SHOP_HOST = 'shop.localhost';

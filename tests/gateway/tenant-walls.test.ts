@@ -95,8 +95,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
       await request(client, { publish: { channel: 'lobby', data: `shop-${at}` } });
     theirs[2]?.socket.send('"shop-2"');
     await request(ours[0]!, { publish: { channel: 'lobby', data: 'ours' } });
-    for (const text of ['shop-0', 'shop-1', 'shop-2'])
-      for (const client of theirs) await receives(client, text);
+    for (const text of ['shop-0', 'shop-1', 'shop-2']) for (const client of theirs) await receives(client, text);
     for (const client of ours) await receives(client, 'ours');
     expect(theirs.some((client) => received(client, 'ours'))).toBe(false);
     expect(ours.some((client) => received(client, 'shop-'))).toBe(false);
@@ -173,9 +172,7 @@ describe('clients of two tenants with the same user ids and group names', () => 
     wrong.send({ id: 1, connect: { token: named } });
     expect(await wrong.closed).toMatchObject({ code: 3500 });
     const permit = await signToken({ sub: 'kim', channel: '$vip', tenant: 'shop' });
-    expect(await request(there[1]!, { subscribe: { channel: '$vip', token: permit } })).toHaveProperty(
-      'subscribe',
-    );
+    expect(await request(there[1]!, { subscribe: { channel: '$vip', token: permit } })).toHaveProperty('subscribe');
     here.send({ id: 99, subscribe: { channel: '$vip', token: permit } });
     expect(await here.closed).toMatchObject({ code: 3500 });
   });
@@ -322,11 +319,7 @@ test('[TNW13] given sockets of two tenants, when an operator queries them, then 
     list.sockets.map(({ tenant }) => tenant).toSorted();
   const [theirs] = (await client.sockets({ user: 'kim', tenant: 'shop' }, 1)).sockets;
   expect(tenantsOf(await client.socketsOf([theirs!.session]))).toEqual(['shop']);
-  expect(tenantsOf(await client.sockets({ group: 'operators', tenant: 'shop' }, 9))).toEqual([
-    'shop',
-    'shop',
-    'shop',
-  ]);
+  expect(tenantsOf(await client.sockets({ group: 'operators', tenant: 'shop' }, 9))).toEqual(['shop', 'shop', 'shop']);
   expect(tenantsOf(await client.sockets({ group: 'operators' }, 9))).toHaveLength(6);
   await client.publish({ group: 'operators', tenant: 'shop' }, 'by operator', 'single use');
   await receives(shop[0]!, 'by operator');

@@ -7,14 +7,12 @@ const HOSTS = { TENANT_HOSTS: 'a.example.com=a,b.example.com=b' };
 const fleet = useFleet({ env: HOSTS });
 
 const tokenOf = async (tenant: string): Promise<string> =>
-  (await fleet.sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant, transport: 'bearer' }))
-    .body.token;
+  (await fleet.sessions.service('POST', '/v1/sessions', { user_id: 'u_host', tenant, transport: 'bearer' })).body.token;
 
 test('[GS11] given tenants with hosts, when a session is used at a host of another tenant, then the upgrade is rejected', async () => {
   const [a, plain] = [await tokenOf('a'), await tokenOf('default')];
   const upgrade = async (token: string, host: string) =>
-    (await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` }))
-      .status;
+    (await tryUpgrade(`${fleet.gateway.wsUrl}/ws?group=hosts`, { host, authorization: `Bearer ${token}` })).status;
   expect(await upgrade(a, 'a.example.com')).toBe(101);
   expect(await upgrade(plain, 'www.example.com')).toBe(101);
   for (const same of ['a.example.com.', 'A.Example.com:8443', 'a.example.com.:8443']) {

@@ -9,15 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startIssuer, type TestIssuer } from '../session/fake-issuer.ts';
 import { signToken, TOKEN_SECRET } from './fake-application.ts';
-import {
-  connected,
-  openSocket,
-  SERVER_KEY,
-  sdk,
-  startGateway,
-  type TestGateway,
-  tryUpgrade,
-} from './fixture.ts';
+import { connected, openSocket, SERVER_KEY, sdk, startGateway, type TestGateway, tryUpgrade } from './fixture.ts';
 
 const stores = useTestStores();
 const stack = new AsyncDisposableStack();
@@ -72,8 +64,7 @@ describe('with the SDK', () => {
       const { clients } = await subscription.presence();
       const [me] = Object.values(clients) as { user: string; connInfo: unknown }[];
       expect(me?.user).toBe('ann');
-      const info =
-        me?.connInfo instanceof Uint8Array ? JSON.parse(Buffer.from(me.connInfo).toString()) : me?.connInfo;
+      const info = me?.connInfo instanceof Uint8Array ? JSON.parse(Buffer.from(me.connInfo).toString()) : me?.connInfo;
       expect(info).toEqual({ name: 'Ann' });
       client.disconnect();
     }
@@ -238,9 +229,7 @@ test('[JT10] given a bearer token of the application, when a client upgrades to 
   const socket = await openSocket(`${gateway.wsUrl}/ws?group=lobby`, {
     authorization: `Bearer ${await signToken()}`,
   });
-  const received = new Promise((resolve) =>
-    socket.socket.once('message', (data) => resolve(data.toString())),
-  );
+  const received = new Promise((resolve) => socket.socket.once('message', (data) => resolve(data.toString())));
   socket.socket.send('hello');
   expect(await received).toBe('hello');
   socket.socket.terminate();
@@ -249,10 +238,7 @@ test('[JT10] given a bearer token of the application, when a client upgrades to 
 
 test('[JT11] [JT34] [JT35] given clients by token, when keys are rotated by SIGHUP, then clients stay and an invalid configuration changes nothing', async () => {
   const file = join(tmpdir(), `muster-token-secret-${crypto.randomUUID()}`);
-  const [old, next] = ['old', 'new'].map((word) => `${word}-3858f62230ac3c915f300c664312c63f`) as [
-    string,
-    string,
-  ];
+  const [old, next] = ['old', 'new'].map((word) => `${word}-3858f62230ac3c915f300c664312c63f`) as [string, string];
   await writeFile(file, old);
   const on = await start({ TOKEN_HMAC_SECRET_FILE: file });
   const first = await connected(sdk(on, { token: await signToken({}, old) }));

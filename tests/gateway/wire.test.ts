@@ -27,10 +27,7 @@ const openPair = async (isDirect: boolean): Promise<Pair> => {
   const peer = connect({ port: (server.address() as { port: number }).port, host: '127.0.0.1' });
   peer.on('error', () => {});
   peer.write(HANDSHAKE);
-  const [[socket]] = (await Promise.all([once(server, 'connection'), once(peer, 'data')])) as [
-    [WebSocket],
-    unknown,
-  ];
+  const [[socket]] = (await Promise.all([once(server, 'connection'), once(peer, 'data')])) as [[WebSocket], unknown];
   socket.on('error', () => {});
   peer.pause();
   return {

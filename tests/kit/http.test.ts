@@ -95,17 +95,12 @@ test('[HT1] [HT19] given an unknown path or method, then the answer is a problem
 });
 
 test('[HT2] [HT20] given a JSON route, then a body of another type is a 415 and an absent body a 422', async () => {
-  for (const type of [
-    'text/plain',
-    'application/x-www-form-urlencoded',
-    'application/json; charset=latin1',
-    '',
-  ]) {
+  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/json; charset=latin1', '']) {
     expect((await post('{"name":"ab"}', { 'content-type': type })).status, type).toBe(415);
   }
-  expect(
-    (await post('{"name":"ab","data":1}', { 'content-type': 'application/json; charset=utf-8' })).status,
-  ).toBe(201);
+  expect((await post('{"name":"ab","data":1}', { 'content-type': 'application/json; charset=utf-8' })).status).toBe(
+    201,
+  );
   expect((await post('')).status).toBe(422);
 });
 
@@ -151,9 +146,7 @@ test('[HT3] given malformed JSON, then the failure has its offset', async () => 
   const answer = await post('{"name": nope}');
   expect(answer.status).toBe(422);
   const { detail } = (await answer.json()) as { detail: unknown[] };
-  expect(detail).toEqual([
-    { loc: ['body', expect.any(Number)], msg: 'JSON decode error', type: 'json_invalid' },
-  ]);
+  expect(detail).toEqual([{ loc: ['body', expect.any(Number)], msg: 'JSON decode error', type: 'json_invalid' }]);
 });
 
 test('[HT4] [HT21] given an invalid request, then every failure is listed without the input', async () => {
@@ -228,9 +221,7 @@ test('[HT11] [HT24] the document describes the routes, and its page loads from t
 
 test('[HT12] [HT25] given a request that the HTTP parser refuses, then the answer is 400 or 431', async () => {
   expect(await raw('NONSENSE\r\n\r\n')).toMatch(/^HTTP\/1.1 400 .*problem\+json.*malformed-request/s);
-  expect(await raw(`GET / HTTP/1.1\r\nHost: a\r\nCookie: ${'x'.repeat(20_000)}\r\n\r\n`)).toMatch(
-    /^HTTP\/1.1 431 /,
-  );
+  expect(await raw(`GET / HTTP/1.1\r\nHost: a\r\nCookie: ${'x'.repeat(20_000)}\r\n\r\n`)).toMatch(/^HTTP\/1.1 431 /);
 });
 
 const raw = (text: string): Promise<string> =>
@@ -256,9 +247,7 @@ test('[HT15] given a body that arrives byte by byte, then the answer is 408 and 
     text += data.toString();
   });
   socket.on('error', () => {});
-  socket.write(
-    'POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n',
-  );
+  socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n');
   const drip = setInterval(() => {
     sent += 1;
     socket.write('x');

@@ -32,8 +32,7 @@ export const operationsOf = (document: Json): DocumentedOperation[] =>
       method: method.toUpperCase(),
       path,
       parameters: (operation.parameters ?? []).filter((one: Json) => one.in === 'path' || one.in === 'query'),
-      body: (operation.requestBody?.content?.['application/json'] ?? operation.requestBody?.content?.[FORM])
-        ?.schema,
+      body: (operation.requestBody?.content?.['application/json'] ?? operation.requestBody?.content?.[FORM])?.schema,
       isForm: operation.requestBody !== undefined && !operation.requestBody.content['application/json'],
       statuses: new Set(Object.keys(operation.responses).map(Number)),
       isForServices: JSON.stringify(operation.security ?? []).includes('serviceKey'),
@@ -44,9 +43,7 @@ export const operationsOf = (document: Json): DocumentedOperation[] =>
 export const requestFor = (operation: DocumentedOperation, marker: string): Arbitrary<Request> => {
   const { path, parameters, body } = operation;
   const values = fc.record(
-    Object.fromEntries(
-      parameters.map(({ name, schema }) => [name, fc.oneof(valueFor(schema, marker), text(marker))]),
-    ),
+    Object.fromEntries(parameters.map(({ name, schema }) => [name, fc.oneof(valueFor(schema, marker), text(marker))])),
     { requiredKeys: parameters.filter((one) => one.in === 'path').map(({ name }) => name) },
   );
   const bodies =
@@ -102,11 +99,7 @@ const spoiled = ([value, key, other]: [unknown, string, unknown]): string => {
 
 const text = (marker: string): Arbitrary<string> =>
   fc
-    .oneof(
-      fc.string({ unit: 'binary' }),
-      fc.string(),
-      fc.constantFrom('', '\0', '\ud800', '%', "';--", '../..', '{}'),
-    )
+    .oneof(fc.string({ unit: 'binary' }), fc.string(), fc.constantFrom('', '\0', '\ud800', '%', "';--", '../..', '{}'))
     .map((one) => marker + one);
 
 const anyJson = (marker: string): Arbitrary<unknown> =>
@@ -159,9 +152,7 @@ const valueFor = (schema: Json, marker: string): Arbitrary<unknown> => {
 const stringFor = (schema: Json, marker: string): Arbitrary<string> => {
   if (schema.format === 'uuid') return fc.uuid({ version: 4 });
   if (schema.format === 'date-time')
-    return fc
-      .date({ noInvalidDate: true, min: new Date(0), max: new Date(4e12) })
-      .map((date) => date.toISOString());
+    return fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(4e12) }).map((date) => date.toISOString());
   if (schema.pattern !== undefined) return fc.stringMatching(new RegExp(schema.pattern));
   const max = schema.maxLength ?? 40;
   return text(marker).map((one) => one.slice(0, Math.max(max, 1)));
@@ -169,8 +160,7 @@ const stringFor = (schema: Json, marker: string): Arbitrary<string> => {
 
 const objectFor = (schema: Json, marker: string): Arbitrary<unknown> => {
   const properties = Object.entries<Json>(schema.properties ?? {});
-  if (properties.length === 0)
-    return fc.dictionary(fc.constantFrom('a', 'b', 'c'), anyJson(marker), { maxKeys: 3 });
+  if (properties.length === 0) return fc.dictionary(fc.constantFrom('a', 'b', 'c'), anyJson(marker), { maxKeys: 3 });
   return fc.record(Object.fromEntries(properties.map(([name, one]) => [name, valueFor(one, marker)])), {
     requiredKeys: schema.required ?? [],
   });

@@ -1,13 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -129,7 +121,5 @@ test('[DC5] TypeScript checks with them, that of the README too', () => {
     join(home, 'wrong.mts'),
     "import { createSessions } from '@muster/client/sessions';\ncreateSessions({ baseUrl: 7, apiKey: '' });\n",
   );
-  expect(() =>
-    execFileSync(join(BIN, 'tsc'), [...strict, ...types, 'wrong.mts'], { cwd: home, env }),
-  ).toThrow();
+  expect(() => execFileSync(join(BIN, 'tsc'), [...strict, ...types, 'wrong.mts'], { cwd: home, env })).toThrow();
 });

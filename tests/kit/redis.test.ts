@@ -111,9 +111,7 @@ test('[RD5] [RD14] commands are timed by name, and failures counted by reason', 
   await redis.lane().call('OBJECT', 'ENCODING', 't:b');
   const text = await metrics.render();
   expect(text).toMatch(/redis_client_command_duration_seconds_count\{client="command-\d",command="set"\} 1/);
-  expect(text).toMatch(
-    /redis_client_command_duration_seconds_count\{client="command-\d",command="other"\} 1/,
-  );
+  expect(text).toMatch(/redis_client_command_duration_seconds_count\{client="command-\d",command="other"\} 1/);
   expect(text).toMatch(/redis_client_command_errors_total\{client="command-\d",reason="other"\} 1/);
   expect(text).toMatch(/redis_client_offline_queue_length\{client="command-0"\} 0/);
 });
@@ -122,8 +120,7 @@ test('[RD8] commands of one turn reach the server in one write, in order', async
   await using redis = await open();
   const lane = redis.lane();
   await lane.del('t:turn');
-  const readsOf = async () =>
-    Number(/total_reads_processed:(\d+)/.exec(await lane.info('stats'))?.[1] ?? Number.NaN);
+  const readsOf = async () => Number(/total_reads_processed:(\d+)/.exec(await lane.info('stats'))?.[1] ?? Number.NaN);
   const before = await readsOf();
   const answers = await Promise.all(Array.from({ length: 200 }, (_, at) => lane.rpush('t:turn', at)));
   // Other connections, such as those of other tests, may add a few.

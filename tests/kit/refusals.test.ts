@@ -59,10 +59,8 @@ test.each([
 ])(
   '[LG3] given a token refused in connect for %s, then one line and one count have the reason',
   async (reason, token) => {
-    const counted = () =>
-      gateway.metric(`gateway_credentials_refused_total{at="connect",reason="${reason}"}`);
-    const lines = () =>
-      gateway.log.of('gateway.connect_refused').filter(({ fields }) => fields['reason'] === reason);
+    const counted = () => gateway.metric(`gateway_credentials_refused_total{at="connect",reason="${reason}"}`);
+    const lines = () => gateway.log.of('gateway.connect_refused').filter(({ fields }) => fields['reason'] === reason);
     const before = await counted();
     const client = await openSocket(`${gateway.wsUrl}/connection/websocket`);
     client.send({ id: 1, connect: { token: await token() } });

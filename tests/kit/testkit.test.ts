@@ -38,9 +38,7 @@ describe('stores', () => {
     await using two = await testStores();
     expect(one.redisPrefix).not.toBe(two.redisPrefix);
     await query(one.databaseUrl, 'create table only_in_one (id int)');
-    expect(await query(two.databaseUrl, "select to_regclass('only_in_one') as found")).toEqual([
-      { found: null },
-    ]);
+    expect(await query(two.databaseUrl, "select to_regclass('only_in_one') as found")).toEqual([{ found: null }]);
   });
 
   test('[TS2] given concurrent callers, then the template is migrated once', async () => {
@@ -112,9 +110,7 @@ describe('stores', () => {
 
   test('[TS7] [TS9] given TEST_STORES, containers are used or the reason is reported, and binaries look for no engine', async () => {
     const env = { TEST_STORES: 'containers', DOCKER_HOST: 'tcp://127.0.0.1:1' };
-    await expect(openStoreBackend(env, () => {})).rejects.toThrow(
-      'TEST_STORES=containers: no Docker engine answers',
-    );
+    await expect(openStoreBackend(env, () => {})).rejects.toThrow('TEST_STORES=containers: no Docker engine answers');
     const { REDIS_URL: _redis, DATABASE_URL: _database, ...inherited } = process.env;
     await using local = await openStoreBackend({ ...inherited, TEST_STORES: 'binaries' }, () => {});
     expect(local.description).toContain('local binaries (TEST_STORES=binaries)');

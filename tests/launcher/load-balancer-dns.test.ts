@@ -68,8 +68,7 @@ const startProxy = async (records: Readonly<Record<string, readonly string[]>>, 
   const nameServer = await openNameServer(records);
   const [port = 0, insidePort = 0] = await freePorts(2);
   const plan = containerProxyPlan();
-  const at = <T extends object>(servers: readonly T[]) =>
-    servers.map((each) => ({ ...each, port: replicaPort }));
+  const at = <T extends object>(servers: readonly T[]) => servers.map((each) => ({ ...each, port: replicaPort }));
   stack.use(
     await startTestProxy({
       ...plan,
@@ -114,9 +113,7 @@ test('[LB11] replicas that are new in DNS and do not listen yet cost no request'
   const records = { 'ws-gateway': ['127.0.0.2', '127.0.0.3'] };
   const url = `${await startProxy(records, port)}/api/publish`;
   await untilServed(url);
-  const seen = await answersDuring(url, () =>
-    records['ws-gateway'].push('127.0.0.4', '127.0.0.5', '127.0.0.6'),
-  );
+  const seen = await answersDuring(url, () => records['ws-gateway'].push('127.0.0.4', '127.0.0.5', '127.0.0.6'));
   expect([...seen.keys()]).toEqual(['200 ws-gateway']);
 });
 

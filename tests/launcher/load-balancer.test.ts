@@ -32,13 +32,7 @@ afterAll(() => stack.disposeAsync());
 
 /** curl sends a path unchanged; fetch would normalize it. */
 const rawStatus = async (path: string): Promise<string> => {
-  const { stdout } = await run('curl', [
-    '-s',
-    '--path-as-is',
-    '-w',
-    '\n%{http_code} %{content_type}',
-    base + path,
-  ]);
+  const { stdout } = await run('curl', ['-s', '--path-as-is', '-w', '\n%{http_code} %{content_type}', base + path]);
   return stdout.split('\n').at(-1) ?? '';
 };
 
@@ -176,13 +170,10 @@ test.for([
   ['POST', '/v1/sessions'],
   ['DELETE', '/v1/sessions'],
   ['POST', '/api'],
-] as const)(
-  '[LB8] a %s to %s inside a replica that dies is sent to no other replica',
-  async ([method, path]) => {
-    const { answer, names } = await killedInside(method, path);
-    expect([answer.ok, names.length]).toEqual([false, 1]);
-  },
-);
+] as const)('[LB8] a %s to %s inside a replica that dies is sent to no other replica', async ([method, path]) => {
+  const { answer, names } = await killedInside(method, path);
+  expect([answer.ok, names.length]).toEqual([false, 1]);
+});
 
 test('[LB18] a GET inside a replica that dies is answered by another replica', async () => {
   const { answer, names } = await killedInside('GET', '/v1/sessions');

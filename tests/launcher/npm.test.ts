@@ -59,9 +59,7 @@ test('[LA18] [LA19] [LA20] [LA35] npm start needs no network, its printed comman
     const { stdout } = await run('/bin/sh', ['-c', `${command.trim()} -w ' %{http_code}'`]);
     expect(stdout).toMatch(/ 20[01]$/);
   }
-  const pages = [...out.text.matchAll(/^ {2}(?:console|API documents|health) +(\S+)$/gm)].map(
-    ([, url]) => url!,
-  );
+  const pages = [...out.text.matchAll(/^ {2}(?:console|API documents|health) +(\S+)$/gm)].map(([, url]) => url!);
   expect(pages).toHaveLength(3);
   for (const page of pages) expect(`${page} ${(await fetch(page)).status}`).toBe(`${page} 200`);
   npm.kill('SIGTERM');

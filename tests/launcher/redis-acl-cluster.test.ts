@@ -51,9 +51,7 @@ afterAll(() => stack.disposeAsync());
 
 test('[RD10] on a cluster the account of the guide, with the rules for a cluster, is sufficient', async () => {
   const { body } = await service.service('POST', '/v1/sessions', { user_id: 'ann', transport: 'bearer' });
-  const [one, two] = await Promise.all(
-    gateways.map((gateway) => sdk(gateway, { token: body.token })).map(connected),
-  );
+  const [one, two] = await Promise.all(gateways.map((gateway) => sdk(gateway, { token: body.token })).map(connected));
   // Enough groups for every node to have some.
   const rooms = Array.from({ length: 12 }, (_, n) => `room-${n}`);
   const heard = await Promise.all(rooms.map((room) => listenTo(two!, room)));

@@ -22,8 +22,7 @@ test('[LA9] [LA10] [LA31] a crashed child is logged with its last lines, restart
   const [first] = fleet.describe().gateways;
   await fetch(`${first!.url}/crash`).catch(() => {});
 
-  const onDisk = () =>
-    JSON.parse(readFileSync(join(directory.path, 'fleet.json'), 'utf8')) as FleetDescription;
+  const onDisk = () => JSON.parse(readFileSync(join(directory.path, 'fleet.json'), 'utf8')) as FleetDescription;
   const after = await until(() => onDisk().gateways[0]!.pid, {
     ok: (pid) => pid !== first!.pid,
     what: 'a new process id in fleet.json',
@@ -53,9 +52,7 @@ test('[LA9] [LA10] when a child is killed repeatedly, each delay is twice the pr
       what: 'the gateway to be back',
     });
   }
-  expect(logLines.filter((line) => line.startsWith('ws-gateway-1 ended (killed by SIGKILL)'))).toHaveLength(
-    3,
-  );
+  expect(logLines.filter((line) => line.startsWith('ws-gateway-1 ended (killed by SIGKILL)'))).toHaveLength(3);
 });
 
 test('[LA10] killed stores restart at the same address with their data', async () => {

@@ -105,9 +105,7 @@ test('[LA4] a port in use is named with its option and its holder, and nothing w
   using directory = temporaryDirectory();
   using held = await holdPort();
   const starting = fakeFleet(directory.path, { port: held.port });
-  await expect(starting).rejects.toThrow(
-    `port ${held.port} for the load balancer is in use by pid ${process.pid}`,
-  );
+  await expect(starting).rejects.toThrow(`port ${held.port} for the load balancer is in use by pid ${process.pid}`);
   await expect(starting).rejects.toThrow('choose another with --port');
   expect(existsSync(join(directory.path, 'logs'))).toBe(false);
 });
@@ -163,9 +161,7 @@ test('[LA8] a child that cannot start is reported with its last lines, and the o
     log: (line) => started.push(line),
     gateways: 1,
   });
-  await expect(starting).rejects.toThrow(
-    /ws-gateway-1 ended while starting \(exit code 4\)\n +no such setting: X/,
-  );
+  await expect(starting).rejects.toThrow(/ws-gateway-1 ended while starting \(exit code 4\)\n +no such setting: X/);
   expect(existsSync(join(directory.path, 'launcher.json'))).toBe(false);
   expect(existsSync(join(directory.path, 'fleet.json'))).toBe(false);
 });

@@ -29,14 +29,10 @@ const bystander = (directory: string) =>
 
 /** The launcher in its own process, ready. */
 const launcherProcess = async (dataDir: string, env: NodeJS.ProcessEnv) => {
-  const launcher = spawn(
-    process.execPath,
-    [FAKE_LAUNCHER, '--data', dataDir, '--port', '0', '--base-port', '0'],
-    {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
+  const launcher = spawn(process.execPath, [FAKE_LAUNCHER, '--data', dataDir, '--port', '0', '--base-port', '0'], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const out = { text: '' };
   launcher.stdout.on('data', (data) => {
     out.text += String(data);
@@ -75,9 +71,7 @@ test('[LA12] [LA13] gateways drain first, then the other services; every child i
 
   const drained = readFileSync(requestLog, 'utf8').trim().split('\n');
   expect(new Set(drained.slice(0, 2))).toEqual(new Set(['ws-gateway-1 drained', 'ws-gateway-2 drained']));
-  expect(new Set(drained.slice(2))).toEqual(
-    new Set(['session-service-1 drained', 'health-aggregator-1 drained']),
-  );
+  expect(new Set(drained.slice(2))).toEqual(new Set(['session-service-1 drained', 'health-aggregator-1 drained']));
   expect(started.logLines.filter((line) => line.includes('restarts'))).toEqual([]);
 });
 
@@ -88,9 +82,7 @@ test('[LA33] a child that does not end in time is killed and named', async () =>
   const { pid } = started.fleet.describe().gateways[1]!;
   await started.fleet.stop();
   expect(isRunning(pid)).toBe(false);
-  expect(started.logLines).toContainEqual(
-    expect.stringMatching(/^ws-gateway-2 did not end within .* and was killed$/),
-  );
+  expect(started.logLines).toContainEqual(expect.stringMatching(/^ws-gateway-2 did not end within .* and was killed$/));
 });
 
 test('[LA15] three signals of one Ctrl-C count as one request: the fleet drains, and the exit code is 0', async () => {
@@ -130,9 +122,7 @@ test('[LA16] the next start stops the children of a killed launcher, and no othe
   const other = await bystander(directory.path);
   const { launcher, ended } = await launcherProcess(directory.path, ownStores());
   const left = childrenOf(directory.path);
-  const { databaseUrl } = JSON.parse(
-    readFileSync(join(directory.path, 'fleet.json'), 'utf8'),
-  ) as FleetDescription;
+  const { databaseUrl } = JSON.parse(readFileSync(join(directory.path, 'fleet.json'), 'utf8')) as FleetDescription;
   launcher.kill('SIGKILL');
   await ended;
   expect(left.filter(({ pid }) => isRunning(pid))).toEqual(left);

@@ -33,18 +33,14 @@ test('[OBS6] every route of the Alertmanager example has a receiver, and inhibit
   for (const { receiver } of [route, ...(route.routes ?? [])]) expect(known).toContain(receiver);
   const named = inhibit_rules
     .flatMap(({ source_matchers, target_matchers }) => [...source_matchers, ...target_matchers])
-    .flatMap(
-      (matcher) => /^alertname=~?"([\w|]+)"$/.exec(matcher)?.[1]?.split('|') ?? [`cannot read ${matcher}`],
-    );
+    .flatMap((matcher) => /^alertname=~?"([\w|]+)"$/.exec(matcher)?.[1]?.split('|') ?? [`cannot read ${matcher}`]);
   expect(named.filter((name) => !alertNames().includes(name))).toEqual([]);
 });
 
 test('[OBS6] the Alertmanager example passes amtool check-config', async ({ skip }) => {
   const amtool = findProgram(['amtool'], process.env['PATH'] ?? '');
   if (amtool === undefined) {
-    process.stdout.write(
-      'observability tests: NOT RUN: no amtool on this machine (Debian: prometheus-alertmanager)\n',
-    );
+    process.stdout.write('observability tests: NOT RUN: no amtool on this machine (Debian: prometheus-alertmanager)\n');
     return skip();
   }
   const { stdout } = await run(amtool, ['check-config', join(DEPLOY, ALERTMANAGER)]);
@@ -61,12 +57,6 @@ test('[OBS14] the provisioning of Grafana has the data source and the directory 
   );
   expect(providers).toMatchObject([{ type: 'file', options: { path: '$DASHBOARDS_DIR' } }]);
   const files = readdirSync(join(DEPLOY, 'grafana/dashboards'));
-  expect(files.toSorted()).toEqual([
-    'fleet.json',
-    'gateway.json',
-    'sessions.json',
-    'slo.json',
-    'stores.json',
-  ]);
+  expect(files.toSorted()).toEqual(['fleet.json', 'gateway.json', 'sessions.json', 'slo.json', 'stores.json']);
   expect(existsSync(join(DEPLOY, 'grafana/README.md'))).toBe(true);
 });

@@ -15,10 +15,7 @@ export interface ObjectiveCase {
 }
 
 /** A counter in the notation of promtool. */
-const counting = (
-  stretches: readonly (readonly [minutes: number, perMinute: number])[],
-  step: number,
-): string => {
+const counting = (stretches: readonly (readonly [minutes: number, perMinute: number])[], step: number): string => {
   let at = 0;
   return stretches
     .map(([minutes, perMinute]) => {

@@ -14,8 +14,7 @@ export interface RuleCase {
 }
 
 const of = (series: string, values: string): Series => ({ series, values });
-const handshakes = (result: string, count: string) =>
-  of(`gateway_handshakes_total{result="${result}"}`, count);
+const handshakes = (result: string, count: string) => of(`gateway_handshakes_total{result="${result}"}`, count);
 const expected = (count: string) => of('fleet_instances_expected{service="ws-gateway"}', count);
 const heapLimit = of('service_heap_limit_bytes{instance="g"}', '1000x30');
 

@@ -13,8 +13,7 @@ import { findPrometheusProgram } from './prometheus-program.ts';
 import { RULE_CASES, type Series } from './prometheus-rules.ts';
 
 const run = promisify(execFile);
-const file = (name: string): string =>
-  fileURLToPath(new URL(`../../deploy/prometheus/${name}`, import.meta.url));
+const file = (name: string): string => fileURLToPath(new URL(`../../deploy/prometheus/${name}`, import.meta.url));
 const OBJECTIVE_ALERTS = ['SloBudgetBurnsFast', 'SloBudgetBurnsSlowly', 'SloFewButFailing', 'SloUnmeasured'];
 const directory = mkdtempSync(join(tmpdir(), 'muster-prometheus-'));
 let promtool: string | undefined;
@@ -26,11 +25,9 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /** Runs promtool; rejects with its output. */
 const check = async (...args: string[]): Promise<string> => {
-  const { stdout } = await run(promtool ?? 'promtool', args).catch(
-    (error: { stdout?: string; stderr?: string }) => {
-      throw new Error(`${error.stdout}\n${error.stderr}`);
-    },
-  );
+  const { stdout } = await run(promtool ?? 'promtool', args).catch((error: { stdout?: string; stderr?: string }) => {
+    throw new Error(`${error.stdout}\n${error.stderr}`);
+  });
   return stdout;
 };
 
@@ -86,8 +83,8 @@ test.each(STEPS)(
       interval: `${step}m`,
       input_series: series,
       // With samples more than two minutes apart the shortest window has no data, so SloUnmeasured would fire.
-      promql_expr_test: OBJECTIVE_ALERTS.filter((alert) => alert !== 'SloUnmeasured' || step <= 2).map(
-        (alert) => firingAt(at, `alertname="${alert}"`, fires.includes(alert) ? OBJECTIVES.length : 0),
+      promql_expr_test: OBJECTIVE_ALERTS.filter((alert) => alert !== 'SloUnmeasured' || step <= 2).map((alert) =>
+        firingAt(at, `alertname="${alert}"`, fires.includes(alert) ? OBJECTIVES.length : 0),
       ),
     }));
     await runCases(`objectives-${step}`, step, tests, [file('rules-slo.yml')]);
@@ -109,14 +106,9 @@ const runCases = async (
   rule_files: readonly string[],
 ): Promise<void> => {
   // promtool evaluates groups in any order: without this, alerts would read the recordings of the previous step.
-  const group_eval_order = rule_files.some((path) => path.includes('slo'))
-    ? SLO_GROUPS.map((group) => group.name)
-    : [];
+  const group_eval_order = rule_files.some((path) => path.includes('slo')) ? SLO_GROUPS.map((group) => group.name) : [];
   const path = join(directory, `${name}.test.json`);
   // JSON is YAML.
-  writeFileSync(
-    path,
-    JSON.stringify({ rule_files, group_eval_order, evaluation_interval: `${minutes}m`, tests }),
-  );
+  writeFileSync(path, JSON.stringify({ rule_files, group_eval_order, evaluation_interval: `${minutes}m`, tests }));
   expect(await check('test', 'rules', path)).toContain('SUCCESS');
 };

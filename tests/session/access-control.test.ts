@@ -45,8 +45,7 @@ describe('routes for back ends', () => {
       headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
       ...(['POST', 'PUT', 'PATCH'].includes(method) ? { json: {} } : {}),
     });
-  const makeKey = async (more: object) =>
-    (await service.service('POST', '/v1/api-keys', { name: 'x', ...more })).body;
+  const makeKey = async (more: object) => (await service.service('POST', '/v1/api-keys', { name: 'x', ...more })).body;
 
   test('[SE8] [SE35] given no key, a revoked key or a key without the scope, each route is 401 or 403', async () => {
     const all = (await operations()).filter(({ path }) => path !== '/v1/token-exchange');
@@ -165,19 +164,14 @@ test('[SE6] given 500 sessions of one instant, pages neither skip nor repeat dur
        now() + interval '1 day', now() + interval '1 hour', date_trunc('second', now()) FROM generate_series(1, 500) AS n`,
   );
   await sql(`INSERT INTO subjects (tenant_id, user_id, max_sessions) VALUES ('default', 'u_pages', 10000)`);
-  const before = new Set(
-    (await sql(`SELECT id FROM sessions WHERE user_id = 'u_pages'`)).map(({ id }) => id),
-  );
+  const before = new Set((await sql(`SELECT id FROM sessions WHERE user_id = 'u_pages'`)).map(({ id }) => id));
   const endedMeanwhile = new Set<string>();
   const seen: string[] = [];
   let cursor: string | null = null;
   let pages = 0;
   do {
     const query: string = cursor === null ? '' : `&cursor=${cursor}`;
-    const { body, status }: ApiReply = await service.service(
-      'GET',
-      `/v1/sessions?user_id=u_pages&limit=50${query}`,
-    );
+    const { body, status }: ApiReply = await service.service('GET', `/v1/sessions?user_id=u_pages&limit=50${query}`);
     expect(status).toBe(200);
     seen.push(...body.items.map(({ id }: { id: string }) => id));
     cursor = body.next;
@@ -214,18 +208,7 @@ describe('input', () => {
   });
 
   test('[SE13] given text in any Unicode form, it is stored unchanged', async () => {
-    for (const label of [
-      '\u202Eevil',
-      'a\u200Bb',
-      '👩‍👩‍👧',
-      'é',
-      'e\u0301',
-      '%',
-      '_',
-      '\\',
-      '$1',
-      '<script>',
-    ]) {
+    for (const label of ['\u202Eevil', 'a\u200Bb', '👩‍👩‍👧', 'é', 'e\u0301', '%', '_', '\\', '$1', '<script>']) {
       const { id } = await login('u_text', { label });
       expect((await sql('SELECT label FROM sessions WHERE id = $1', [id]))[0].label).toBe(label);
     }
@@ -265,10 +248,7 @@ describe('input', () => {
         fc.constantFrom(...paths),
         fc.option(text),
         credential,
-        fc.oneof(
-          json,
-          fc.dictionary(fc.constantFrom('user_id', 'label', 'data', 'ids', 'tokens', 'aal'), json),
-        ),
+        fc.oneof(json, fc.dictionary(fc.constantFrom('user_id', 'label', 'data', 'ids', 'tokens', 'aal'), json)),
         async (method, path, query, headers, body) => {
           const at = query === null ? path : `${path}?limit=${encodeURIComponent(query.toWellFormed())}`;
           const {
@@ -281,9 +261,7 @@ describe('input', () => {
           });
           expect(status).toBeLessThan(500);
           if (status < 400) return;
-          expect(JSON.stringify(answer)).not.toMatch(
-            /SELECT|INSERT|sessions_|node:|\.ts:|127\.0\.0\.1|postgres:/,
-          );
+          expect(JSON.stringify(answer)).not.toMatch(/SELECT|INSERT|sessions_|node:|\.ts:|127\.0\.0\.1|postgres:/);
           if (status !== 422) {
             expect(answered.get('content-type')).toContain('application/problem+json');
             expect(answer).toMatchObject({ status, title: expect.any(String), type: expect.any(String) });
@@ -311,8 +289,7 @@ describe('hosts of tenants', () => {
   test('[SE53] given the host of another tenant, a token is invalid', async () => {
     await using housed = await startService(stores, HOSTS);
     const open = async (tenant?: string) =>
-      (await housed.service('POST', '/v1/sessions', { user_id: 'u_host', ...(tenant ? { tenant } : {}) }))
-        .body;
+      (await housed.service('POST', '/v1/sessions', { user_id: 'u_host', ...(tenant ? { tenant } : {}) })).body;
     const [a, plain] = [await open('a'), await open()];
     const ask = (token: string, host: string, path = '/v1/session', method = 'GET') =>
       housed.bearer(token, method, path, undefined, at(host));

@@ -116,9 +116,7 @@ test('[SE27] given overlapping batches of touches in opposite orders and ends, t
   ]);
   await until(async () => (await buffer.size()) === 0, { what: 'an empty buffer' });
   expect(service.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
-  const rows = await sql(
-    `SELECT count(*)::int AS n FROM sessions WHERE user_id = 'u_batch' AND ended_at IS NULL`,
-  );
+  const rows = await sql(`SELECT count(*)::int AS n FROM sessions WHERE user_id = 'u_batch' AND ended_at IS NULL`);
   expect(rows[0].n).toBe(20);
 });
 
@@ -128,10 +126,9 @@ test('[SE28] given an expired or idle session, it ends once with the reason, and
     `UPDATE sessions SET created_at = now() - interval '2 days', expires_at = now() - interval '1 second' WHERE id = $1`,
     [expired.id],
   );
-  await sql(
-    `UPDATE sessions SET last_seen_at = now() - interval '20 days', idle_check_at = now() WHERE id = ANY($1)`,
-    [[silent.id, active.id]],
-  );
+  await sql(`UPDATE sessions SET last_seen_at = now() - interval '20 days', idle_check_at = now() WHERE id = ANY($1)`, [
+    [silent.id, active.id],
+  ]);
   await until(async () => (await stateOf(expired.id)).end_reason === 'expired', { what: 'the expiry' });
   await until(async () => (await stateOf(silent.id)).end_reason === 'idle', {
     what: 'the end of the silent one',
@@ -155,10 +152,9 @@ test('[SE79] given pending activity or no Redis, no session is ended as idle', a
   const other = await login();
   await redis.stop();
   for (const one of [id, other.id]) {
-    await sql(
-      `UPDATE sessions SET last_seen_at = now() - interval '20 days', idle_check_at = now() WHERE id = $1`,
-      [one],
-    );
+    await sql(`UPDATE sessions SET last_seen_at = now() - interval '20 days', idle_check_at = now() WHERE id = $1`, [
+      one,
+    ]);
   }
   await new Promise((resolve) => setTimeout(resolve, 500));
   expect((await stateOf(id)).end_reason).toBeNull();

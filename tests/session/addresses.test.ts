@@ -84,11 +84,8 @@ test('[IP3] given a locked row, the rewrite skips it and returns to it', async (
   const [held, free] = [await open(full, 'held'), await open(full, 'free')];
   await full[Symbol.asyncDispose]();
   const ipOf = async (id: string) =>
-    (
-      await postgres.query<{ ip: string }>('SELECT abbrev(created_ip) AS ip FROM sessions WHERE id = $1', [
-        id,
-      ])
-    ).rows[0]?.ip;
+    (await postgres.query<{ ip: string }>('SELECT abbrev(created_ip) AS ip FROM sessions WHERE id = $1', [id])).rows[0]
+      ?.ip;
   const holder = new Client({ connectionString: stores.databaseUrl });
   await holder.connect();
   await holder.query('BEGIN');

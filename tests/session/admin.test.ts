@@ -64,16 +64,11 @@ describe('search and ends', () => {
     for (let n = 0; n < 5; n += 1) ids.add((await login('s_pages')).id);
     const first = await service.service('GET', '/v1/sessions?user_id=s_pages&limit=3');
     expect(first.headers.get('link')).toContain('rel="next"');
-    const second = await service.service(
-      'GET',
-      `/v1/sessions?user_id=s_pages&limit=3&cursor=${first.body.next}`,
-    );
+    const second = await service.service('GET', `/v1/sessions?user_id=s_pages&limit=3&cursor=${first.body.next}`);
     const seen = [...first.body.items, ...second.body.items].map(({ id }: { id: string }) => id);
     expect(new Set(seen)).toEqual(ids);
     expect(seen).toHaveLength(5);
-    expect((await service.service('GET', `/v1/sessions?user_id=s_1&cursor=${first.body.next}`)).status).toBe(
-      400,
-    );
+    expect((await service.service('GET', `/v1/sessions?user_id=s_1&cursor=${first.body.next}`)).status).toBe(400);
   });
 
   const end = (json: object) => service.service('POST', '/v1/sessions/end', json);
@@ -188,9 +183,7 @@ describe('the audit log', () => {
     marks += 1;
     const client = new Client({ connectionString: stores.databaseUrl });
     await client.connect();
-    await client.query(
-      `INSERT INTO session_events (tenant_id, type) VALUES ('default', 'test.mark-${marks}')`,
-    );
+    await client.query(`INSERT INTO session_events (tenant_id, type) VALUES ('default', 'test.mark-${marks}')`);
     await client.end();
     let next: string | null = null;
     const readOn = async (): Promise<boolean> => {
@@ -231,9 +224,7 @@ describe('the audit log', () => {
   test('[SE40] given event ids of different lengths, the order is numeric', async () => {
     const next = await endOfFeed();
     for (let n = 0; n < 4; n += 1) await login('f_numeric');
-    await withClient(stores.databaseUrl, (client) =>
-      client.query(`SELECT setval('session_events_id_seq', 999999997)`),
-    );
+    await withClient(stores.databaseUrl, (client) => client.query(`SELECT setval('session_events_id_seq', 999999997)`));
     await service.service('DELETE', '/v1/users/f_numeric/sessions');
     const ended = async (): Promise<string[]> =>
       (await feed(`after=${next}&types=session.ended&limit=1000`)).items.map(({ id }: { id: string }) => id);

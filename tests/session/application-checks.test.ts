@@ -51,8 +51,7 @@ const login = async () => {
 };
 const check = (token: string, at = service) => at.bearer(token, 'GET', '/v1/session');
 const secondsOf = async (expression: string, id: string) =>
-  (await sql(`SELECT extract(epoch FROM ${expression})::float8 AS s FROM sessions WHERE id = $1`, [id]))[0]
-    .s as number;
+  (await sql(`SELECT extract(epoch FROM ${expression})::float8 AS s FROM sessions WHERE id = $1`, [id]))[0].s as number;
 const openVerifier = () =>
   createSessionVerifier({
     redis,
@@ -123,8 +122,7 @@ test('[SE21] given a failover that lost a tombstone, the next heartbeats restore
 test('[SE22] given a flush, 250 checks share a few statements and none is refused', async () => {
   const created = await Promise.all(Array.from({ length: 250 }, login));
   const tokens = created.map(({ token }) => ({ token }));
-  const counted = () =>
-    service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+  const counted = () => service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
   await redis.lane().flushall();
   const before = await counted();
   const answers = await Promise.all(

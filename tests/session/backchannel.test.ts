@@ -19,9 +19,7 @@ const issuersOf = () => JSON.stringify([{ name: 'acme', issuer: issuer.url, audi
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   issuer = stack.use(await startIssuer());
-  service = stack.use(
-    await startService(stores, { OIDC_ISSUERS: issuersOf(), FAILURE_LIMIT_PER_MINUTE: '100000' }),
-  );
+  service = stack.use(await startService(stores, { OIDC_ISSUERS: issuersOf(), FAILURE_LIMIT_PER_MINUTE: '100000' }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -156,11 +154,7 @@ describe('an invalid logout token', () => {
     ['an empty nonce', 'claims', () => issuer.logoutToken({ claims: { nonce: null } })],
     ['no events', 'claims', () => issuer.logoutToken({ without: ['events'] })],
     ['other events', 'claims', () => issuer.logoutToken({ claims: { events: { 'urn:x': {} } } })],
-    [
-      'an event that is no object',
-      'claims',
-      () => issuer.logoutToken({ claims: { events: { [LOGOUT_EVENT]: 1 } } }),
-    ],
+    ['an event that is no object', 'claims', () => issuer.logoutToken({ claims: { events: { [LOGOUT_EVENT]: 1 } } })],
     ['a list of events', 'claims', () => issuer.logoutToken({ claims: { events: [LOGOUT_EVENT] } })],
     ['neither sid nor sub', 'claims', () => issuer.logoutToken({ without: ['sub'] })],
     ['an empty sid', 'claims', () => issuer.logoutToken({ claims: { sid: '' } })],

@@ -62,9 +62,7 @@ const state = async (): Promise<string> => {
 test('[SE55] given a trailing slash, an empty id or dot segments, no route changes anything', async () => {
   const own = await login();
   await login();
-  const cookie = cookieOf(
-    await service.service('POST', '/v1/sessions', { user_id: 'u_1', transport: 'cookie' }),
-  );
+  const cookie = cookieOf(await service.service('POST', '/v1/sessions', { user_id: 'u_1', transport: 'cookie' }));
   const key = await service.service('POST', '/v1/api-keys', { name: 'other', scopes: ['sessions:read'] });
   expect(key.status).toBe(201);
   const { body: document } = await service.call('GET', '/openapi.json');
@@ -72,12 +70,7 @@ test('[SE55] given a trailing slash, an empty id or dot segments, no route chang
   expect(paths.length).toBeGreaterThan(20);
   const targets = paths.flatMap((template) => {
     const withId = (id: string) => template.replaceAll(/\{\w+\}/g, id);
-    const slashed = [
-      `${withId(own.id)}/`,
-      `/${withId(own.id)}`,
-      `${withId(own.id)}//`,
-      `${withId(own.id)}/.`,
-    ];
+    const slashed = [`${withId(own.id)}/`, `/${withId(own.id)}`, `${withId(own.id)}//`, `${withId(own.id)}/.`];
     const isCollectionToo = template.includes('{');
     const ids = ['', '.', '..', '%2e', '%2E%2e', '%00'];
     return [...slashed, `${withId(own.id)}/..`, ...(isCollectionToo ? ids.map(withId) : [])];
@@ -108,15 +101,7 @@ test('[SE55] given a trailing slash, an empty id or dot segments, no route chang
 test('[SE67] given neither except nor all, no session ends', async () => {
   const [own, other] = [await login({ user_id: 'u_all' }), await login({ user_id: 'u_all' })];
   const end = (query: string) => service.bearer(own.token, 'DELETE', `/v1/me/sessions${query}`);
-  for (const query of [
-    '',
-    '?',
-    '?all=false',
-    '?all=',
-    '?except=',
-    '?all=true&except=current',
-    '?all=true&all=true',
-  ]) {
+  for (const query of ['', '?', '?all=false', '?all=', '?except=', '?all=true&except=current', '?all=true&all=true']) {
     expect([query, (await end(query)).status]).toEqual([query, 422]);
   }
   expect((await end('/')).status).toBe(404);
@@ -129,9 +114,7 @@ describe('several cookies', () => {
   const cookiesOf = async (count: number): Promise<string[]> =>
     Promise.all(
       Array.from({ length: count }, async () =>
-        cookieOf(
-          await service.service('POST', '/v1/sessions', { user_id: 'u_cookies', transport: 'cookie' }),
-        ),
+        cookieOf(await service.service('POST', '/v1/sessions', { user_id: 'u_cookies', transport: 'cookie' })),
       ),
     );
 
@@ -201,8 +184,7 @@ describe('limits and valid credentials', () => {
   test('[SE84] given a superseded secret, it is limited per session, cheap, and does not affect the current secret', async () => {
     const { id, token } = await login({ user_id: 'u_stale' });
     const stepped = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2 });
-    const reads = () =>
-      service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
+    const reads = () => service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
     const before = await reads();
     const statuses: number[] = [];
     const begun = performance.now();
@@ -257,8 +239,7 @@ describe('keys and lists', () => {
   test('[SE87] given a revoked key, another replica refuses it within five seconds, also during a long poll', async () => {
     await using other = await startService(stores);
     const made = await service.service('POST', '/v1/api-keys', { name: 'x', scopes: ['events:read'] });
-    const call = (path: string) =>
-      other.call('GET', path, { headers: { authorization: `Bearer ${made.body.key}` } });
+    const call = (path: string) => other.call('GET', path, { headers: { authorization: `Bearer ${made.body.key}` } });
     const { next } = (await call('/v1/events')).body;
     const waiting = call(`/v1/events?after=${next}&types=none&wait=20`);
     expect((await service.service('DELETE', `/v1/api-keys/${made.body.id}`)).status).toBe(204);
@@ -331,32 +312,27 @@ describe('search among many', () => {
     await sql('ANALYZE sessions');
   });
 
-  test.each(EXACT)(
-    '[SE37] given an exact %s, its index is used, also by a generic plan',
-    async (_, filter, index) => {
-      const query = { tenant: 'many', state: 'all', limit: 20, after: undefined, ...filter } as const;
-      const { text, values } = searchStatement(query);
-      const types = values.map(() => 'unknown');
-      for (const mode of ['force_custom_plan', 'force_generic_plan']) {
-        await sql(`SET plan_cache_mode = ${mode}`);
-        await sql(`PREPARE search (${types.join(', ')}) AS ${text}`);
-        const literals = values.map((value) => (value === null ? 'NULL' : `'${String(value)}'`)).join(', ');
-        const [{ 'QUERY PLAN': plan }] = (await sql(
-          `EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE search(${literals})`,
-        )) as [{ 'QUERY PLAN': object }];
-        await sql('DEALLOCATE search');
-        await sql('RESET plan_cache_mode');
-        const shown = JSON.stringify(plan);
-        expect(shown).toMatch(index);
-        expect(shown).not.toContain('Seq Scan');
-        // Rows that were read and thrown away: the whole tenant would be 19,999.
-        const removed = [...shown.matchAll(/"Rows Removed by [^"]*":(\d+)/g)].map(([, count]) =>
-          Number(count),
-        );
-        expect(Math.max(0, ...removed)).toBeLessThan(100);
-      }
-    },
-  );
+  test.each(EXACT)('[SE37] given an exact %s, its index is used, also by a generic plan', async (_, filter, index) => {
+    const query = { tenant: 'many', state: 'all', limit: 20, after: undefined, ...filter } as const;
+    const { text, values } = searchStatement(query);
+    const types = values.map(() => 'unknown');
+    for (const mode of ['force_custom_plan', 'force_generic_plan']) {
+      await sql(`SET plan_cache_mode = ${mode}`);
+      await sql(`PREPARE search (${types.join(', ')}) AS ${text}`);
+      const literals = values.map((value) => (value === null ? 'NULL' : `'${String(value)}'`)).join(', ');
+      const [{ 'QUERY PLAN': plan }] = (await sql(`EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE search(${literals})`)) as [
+        { 'QUERY PLAN': object },
+      ];
+      await sql('DEALLOCATE search');
+      await sql('RESET plan_cache_mode');
+      const shown = JSON.stringify(plan);
+      expect(shown).toMatch(index);
+      expect(shown).not.toContain('Seq Scan');
+      // Rows that were read and thrown away: the whole tenant would be 19,999.
+      const removed = [...shown.matchAll(/"Rows Removed by [^"]*":(\d+)/g)].map(([, count]) => Number(count));
+      expect(Math.max(0, ...removed)).toBeLessThan(100);
+    }
+  });
 
   test('[SE37] given any filter, the result equals a full comparison', async () => {
     const search = async (query: string) => {

@@ -64,10 +64,7 @@ test('[SN1] given two revisions, the newer wins, and the write of the older retu
   });
   expect(await store.put({ ...second, label: 'same' })).toMatchObject({ ok: false });
   expect(await store.put({ ...second, rev: 10 })).toEqual({ ok: true });
-  expect(await store.readMany([second.id, newSessionId()])).toMatchObject([
-    { is: 'live' },
-    { is: 'missing' },
-  ]);
+  expect(await store.readMany([second.id, newSessionId()])).toMatchObject([{ is: 'live' }, { is: 'missing' }]);
 });
 
 test('[TN3] given a tombstone, it has the tenant; readers of an earlier version can read it', async () => {
@@ -179,8 +176,7 @@ const listen = async (connections: RedisConnections) => {
   return { subscriber, ended, lost };
 };
 
-const end = (id: SessionId) =>
-  emitSessionChange({ redis }, { k: 'end', ids: [id], why: 'logout', at: Date.now() });
+const end = (id: SessionId) => emitSessionChange({ redis }, { k: 'end', ids: [id], why: 'logout', at: Date.now() });
 
 test('[EV2] [EV3] given a subscriber, it receives ends, and missed ends with the next heartbeat', async () => {
   await using own = await connect();

@@ -46,11 +46,7 @@ const login = async (more: object = {}) =>
   };
 
 test('[SE43] given many tokens, each has a result in order', async () => {
-  const [live, over, foreign] = [
-    await login({ data: { a: 1 } }),
-    await login(),
-    await login({ tenant: 'acme' }),
-  ];
+  const [live, over, foreign] = [await login({ data: { a: 1 } }), await login(), await login({ tenant: 'acme' })];
   await service.service('DELETE', `/v1/sessions/${over.id}`);
   const old = await login({ auth: { aal: 1, time: '2020-01-01T00:00:00Z' } });
   const { body, status } = await service.service('POST', '/v1/sessions/check', {
@@ -151,8 +147,7 @@ test('[SE42] given a session, its requests are limited and responses have the re
 });
 
 test('[SE42] given guests, they are counted in Redis, without it per process', async () => {
-  const open = (ip: string) =>
-    service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
+  const open = (ip: string) => service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
   for (let n = 0; n < 5; n += 1) expect((await open('203.0.113.1')).status).toBe(201);
   expect((await open('203.0.113.1')).status).toBe(429);
   expect((await open('203.0.113.2')).status).toBe(201);
@@ -166,8 +161,7 @@ test('[SE42] given guests, they are counted in Redis, without it per process', a
 });
 
 test('[SE42] [SE91] given an address with invalid tokens, it is refused for a while and valid tokens are not', async () => {
-  const guess = (ip: string) =>
-    service.bearer('guess', 'GET', '/v1/session', undefined, { 'x-forwarded-for': ip });
+  const guess = (ip: string) => service.bearer('guess', 'GET', '/v1/session', undefined, { 'x-forwarded-for': ip });
   for (let n = 0; n < 10; n += 1) expect((await guess('198.51.100.1')).status).toBe(401);
   const refused = await guess('198.51.100.1');
   expect(refused.status).toBe(429);

@@ -25,9 +25,7 @@ beforeAll(async () => {
   stack = new AsyncDisposableStack();
   redis = new Redis(stores.redisUrl);
   stack.defer(() => redis.disconnect());
-  service = stack.use(
-    await startService(stores, { SWEEP_INTERVAL_MS: '60000', SESSION_LIMIT_PER_MINUTE: '0' }),
-  );
+  service = stack.use(await startService(stores, { SWEEP_INTERVAL_MS: '60000', SESSION_LIMIT_PER_MINUTE: '0' }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -51,16 +49,9 @@ const startElsewhen = async (shiftMs: () => number, name: string) => {
   const config = readConfig({ ...environment(stores), INSTANCE_NAME: name, SESSION_LIMIT_PER_MINUTE: '0' });
   const app = await createApp(config, { clock, random: systemRandom, log: createInMemoryLog() });
   stack.use(app);
-  return (method: string, path: string, token: string, json?: object) =>
-    request(app, method, path, token, json);
+  return (method: string, path: string, token: string, json?: object) => request(app, method, path, token, json);
 };
-const request = async (
-  app: SessionServiceApp,
-  method: string,
-  path: string,
-  token: string,
-  json?: object,
-) => {
+const request = async (app: SessionServiceApp, method: string, path: string, token: string, json?: object) => {
   const response = await fetch(`http://127.0.0.1:${app.port}${path}`, {
     method,
     headers: { authorization: `Bearer ${token}`, ...(json ? { 'content-type': 'application/json' } : {}) },
@@ -192,10 +183,10 @@ test('[SE85] given activity, extension, rotation and step-up, the absolute expir
 
 describe('after a rotation', () => {
   const graceEndsIn = async (id: string, seconds: number) => {
-    await sql(
-      'UPDATE sessions SET prev_until = now() + make_interval(secs => $2), rev = rev + 1 WHERE id = $1',
-      [id, seconds],
-    );
+    await sql('UPDATE sessions SET prev_until = now() + make_interval(secs => $2), rev = rev + 1 WHERE id = $1', [
+      id,
+      seconds,
+    ]);
     await forget(id);
   };
 

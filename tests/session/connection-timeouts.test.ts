@@ -19,10 +19,7 @@ afterAll(() => stack.disposeAsync());
 
 const world = () => ({ log: createInMemoryLog(), metrics: createMetrics({ service: 'test', version: '0' }) });
 const open = (url: string, pool: { poolSize: number; maxOverflow: number }, name = NAME): Postgres =>
-  openPostgres(
-    { url, ...pool, poolTimeoutMs: 30_000, preparedStatements: true, applicationName: name },
-    world(),
-  );
+  openPostgres({ url, ...pool, poolTimeoutMs: 30_000, preparedStatements: true, applicationName: name }, world());
 /** How long it takes until this holds, in seconds. */
 const secondsUntil = async (holds: () => Promise<boolean>, what: string): Promise<number> => {
   const begun = performance.now();

@@ -213,19 +213,11 @@ describe('pages of other sites', () => {
     };
     const rows = () =>
       withClient(stores.databaseUrl, async (client) =>
-        JSON.stringify(
-          (await client.query(`SELECT id, rev, xmin::text FROM sessions WHERE user_id = 'u_over'`)).rows,
-        ),
+        JSON.stringify((await client.query(`SELECT id, rev, xmin::text FROM sessions WHERE user_id = 'u_over'`)).rows),
       );
     const before = await rows();
     for (const method of ['GET', 'HEAD']) {
-      const answer = await service.bearer(
-        body.token,
-        method,
-        '/v1/session?_method=DELETE',
-        undefined,
-        headers,
-      );
+      const answer = await service.bearer(body.token, method, '/v1/session?_method=DELETE', undefined, headers);
       expect([200, 422]).toContain(answer.status);
     }
     expect(await rows()).toBe(before);
@@ -236,10 +228,7 @@ describe('pages of other sites', () => {
     const split = 'x\r\nSet-Cookie: a=1';
     const answer = await open({ label: split, user_agent: split });
     expect(answer.headers.getSetCookie()).toHaveLength(1);
-    const reason = await service.service(
-      'DELETE',
-      `/v1/sessions/${NOBODY}?reason=${encodeURIComponent(split)}`,
-    );
+    const reason = await service.service('DELETE', `/v1/sessions/${NOBODY}?reason=${encodeURIComponent(split)}`);
     expect(reason.status).toBe(422);
     expect(reason.headers.get('set-cookie')).toBeNull();
     const id = await service.call('GET', '/livez', { headers: { 'x-request-id': 'a b<c>' } });
@@ -285,8 +274,7 @@ test('[SE10] given no trusted proxy, forwarded addresses are ignored', async () 
     { ...stores, redisPrefix: 'untrusted:' },
     { TRUSTED_PROXIES: '', GUEST_LIMIT_PER_MINUTE: '3' },
   );
-  const open = (ip: string) =>
-    service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
+  const open = (ip: string) => service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
   const answers = [];
   for (let n = 1; n <= 4; n += 1) answers.push(await open(`203.0.113.${n}`));
   expect(answers.map(({ status }) => status)).toEqual([201, 201, 201, 429]);

@@ -74,21 +74,12 @@ const INPUTS: readonly [what: string, size: number, status: number, call: (size:
     422,
     (n) => json('/v1/sessions', `{"user_id":"u","data":${'{"a":'.repeat(n)}1${'}'.repeat(n)}}`),
   ],
-  [
-    'bytes of a text',
-    6_000,
-    422,
-    (n) => json('/v1/sessions', JSON.stringify({ user_id: 'u', label: ' '.repeat(n) })),
-  ],
+  ['bytes of a text', 6_000, 422, (n) => json('/v1/sessions', JSON.stringify({ user_id: 'u', label: ' '.repeat(n) }))],
   [
     'grants of a body',
     100,
     422,
-    (n) =>
-      json(
-        '/v1/sessions',
-        `{"user_id":"u","grants":[${list(n, () => '{"groups":"g","allow":["publish"]}')}]}`,
-      ),
+    (n) => json('/v1/sessions', `{"user_id":"u","grants":[${list(n, () => '{"groups":"g","allow":["publish"]}')}]}`),
   ],
   [
     'parameters of a form',
@@ -132,10 +123,7 @@ const INPUTS: readonly [what: string, size: number, status: number, call: (size:
     (n) => ({
       path: '/v1/session',
       headers: Object.fromEntries(
-        ['x-request-id', 'user-agent', 'origin', 'if-match', 'content-type'].map((name) => [
-          name,
-          'a '.repeat(n / 2),
-        ]),
+        ['x-request-id', 'user-agent', 'origin', 'if-match', 'content-type'].map((name) => [name, 'a '.repeat(n / 2)]),
       ),
     }),
   ],
@@ -145,15 +133,12 @@ const INPUTS: readonly [what: string, size: number, status: number, call: (size:
 const ROUNDS = 4;
 
 describe('[SE57] given larger requests, the cost is linear', () => {
-  test.each(INPUTS)(
-    'given ten times the %s, the CPU time is about ten times',
-    async (_what, size, status, call) => {
-      for (const one of [size, size * 10]) expect(await statusOf(call(one))).toBe(status);
-      const work = (one: number) => {
-        const made = call(one);
-        return () => statusOf(made);
-      };
-      expect(await cpuGrowthOf(size, work, ROUNDS)).toBeLessThan(MAX_CPU_GROWTH);
-    },
-  );
+  test.each(INPUTS)('given ten times the %s, the CPU time is about ten times', async (_what, size, status, call) => {
+    for (const one of [size, size * 10]) expect(await statusOf(call(one))).toBe(status);
+    const work = (one: number) => {
+      const made = call(one);
+      return () => statusOf(made);
+    };
+    expect(await cpuGrowthOf(size, work, ROUNDS)).toBeLessThan(MAX_CPU_GROWTH);
+  });
 });

@@ -45,10 +45,7 @@ test('[DG2] given idle transactions of other applications, they are found', asyn
     poolTimeoutMs: 1_000,
     preparedStatements: true,
   };
-  await using other = openPostgres(
-    { ...pool, applicationName: 'report-job' },
-    { log: createInMemoryLog(), metrics },
-  );
+  await using other = openPostgres({ ...pool, applicationName: 'report-job' }, { log: createInMemoryLog(), metrics });
   const done = Promise.withResolvers<void>();
   const holding = Promise.withResolvers<void>();
   const work = other.transaction(async (tx) => {
@@ -119,8 +116,7 @@ test('[DG5] given logins and keys, metrics have devices per user and key ages', 
   const aged = async () => (await fetch(`${service.opsUrl}/metrics`)).text();
   await until(aged, {
     ok: (text) =>
-      /session_signing_key_age_seconds\{key="active"\} [\d.]+\n/.test(text) &&
-      text.includes('{key="previous"}'),
+      /session_signing_key_age_seconds\{key="active"\} [\d.]+\n/.test(text) && text.includes('{key="previous"}'),
     what: 'the ages of both keys',
   });
 });

@@ -62,11 +62,8 @@ test('[SE7] given an ended or expired session, another end is 204 with one event
     [expired.id],
   );
   await redis.del(keyOf(expired.id));
-  const end = async (id: string, at: TestService) =>
-    (await at.service('DELETE', `/v1/sessions/${id}`)).status;
-  const answers = await Promise.all(
-    Array.from({ length: 10 }, (_, n) => end(live.id, n % 2 === 0 ? one : other)),
-  );
+  const end = async (id: string, at: TestService) => (await at.service('DELETE', `/v1/sessions/${id}`)).status;
+  const answers = await Promise.all(Array.from({ length: 10 }, (_, n) => end(live.id, n % 2 === 0 ? one : other)));
   expect(new Set(answers)).toEqual(new Set([204]));
   expect(await end(live.id, one)).toBe(204);
   expect((await one.bearer(live.token, 'DELETE', '/v1/session')).status).toBe(204);
@@ -123,23 +120,19 @@ const race = async (
 test('[SE25] given "end all" and 40 logins, the end is atomic', async () => {
   let run = 0;
   await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.nat(60), { minLength: 40, maxLength: 40 }),
-      fc.nat(60),
-      async (delays, endAt) => {
-        run += 1;
-        const user = `u_all_${run}`;
-        const result = await race(user, delays, endAt, (token) =>
-          one.bearer(token, 'DELETE', '/v1/me/sessions?all=true'),
-        );
-        expect(result.alive).toEqual(result.live);
-        expect(result.ended + result.alive.size).toBe(41);
-        expect((await check(result.own.token)).status).toBe(401);
-        expect(
-          await sql(`SELECT 1 FROM session_events WHERE user_id = $1 AND type = 'session.ended'`, [user]),
-        ).toHaveLength(result.ended);
-      },
-    ),
+    fc.asyncProperty(fc.array(fc.nat(60), { minLength: 40, maxLength: 40 }), fc.nat(60), async (delays, endAt) => {
+      run += 1;
+      const user = `u_all_${run}`;
+      const result = await race(user, delays, endAt, (token) =>
+        one.bearer(token, 'DELETE', '/v1/me/sessions?all=true'),
+      );
+      expect(result.alive).toEqual(result.live);
+      expect(result.ended + result.alive.size).toBe(41);
+      expect((await check(result.own.token)).status).toBe(401);
+      expect(
+        await sql(`SELECT 1 FROM session_events WHERE user_id = $1 AND type = 'session.ended'`, [user]),
+      ).toHaveLength(result.ended);
+    }),
     { numRuns: 8, endOnFailure: true },
   );
 });
@@ -147,20 +140,16 @@ test('[SE25] given "end all" and 40 logins, the end is atomic', async () => {
 test('[SE25] given "end the others" and logins, the own session stays and every live session is listed', async () => {
   let run = 0;
   await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.nat(30), { minLength: 2, maxLength: 8 }),
-      fc.nat(30),
-      async (delays, endAt) => {
-        run += 1;
-        const result = await race(`u_others_${run}`, delays, endAt, (token) =>
-          other.bearer(token, 'DELETE', '/v1/me/sessions?except=current'),
-        );
-        const { body } = await one.bearer(result.own.token, 'GET', '/v1/me/sessions?limit=100');
-        const listed = new Set<string>(body.items.map(({ id }: { id: string }) => id));
-        expect(listed).toEqual(new Set([...result.alive, result.own.id]));
-        expect(result.ended + result.alive.size).toBe(delays.length);
-      },
-    ),
+    fc.asyncProperty(fc.array(fc.nat(30), { minLength: 2, maxLength: 8 }), fc.nat(30), async (delays, endAt) => {
+      run += 1;
+      const result = await race(`u_others_${run}`, delays, endAt, (token) =>
+        other.bearer(token, 'DELETE', '/v1/me/sessions?except=current'),
+      );
+      const { body } = await one.bearer(result.own.token, 'GET', '/v1/me/sessions?limit=100');
+      const listed = new Set<string>(body.items.map(({ id }: { id: string }) => id));
+      expect(listed).toEqual(new Set([...result.alive, result.own.id]));
+      expect(result.ended + result.alive.size).toBe(delays.length);
+    }),
     { numRuns: 12, endOnFailure: true },
   );
 });
@@ -229,11 +218,8 @@ test('[SE5] given ten thousand sessions of a user, one call ends them', async ()
   expect(performance.now() - begun).toBeLessThan(10_000);
   expect(await sql(`SELECT 1 FROM sessions WHERE user_id = 'u_many' AND ended_at IS NULL`)).toEqual([]);
   expect(
-    (
-      await sql(
-        `SELECT count(*)::int AS n FROM session_events WHERE user_id = 'u_many' AND type = 'session.ended'`,
-      )
-    )[0].n,
+    (await sql(`SELECT count(*)::int AS n FROM session_events WHERE user_id = 'u_many' AND type = 'session.ended'`))[0]
+      .n,
   ).toBe(10_000);
   const [sample] = await sql(`SELECT id FROM sessions WHERE user_id = 'u_many' ORDER BY id DESC LIMIT 1`);
   await until(() => redis.get(keyOf(sample.id)), {

@@ -239,9 +239,7 @@ test('[EL2] given concurrent changes of grants, each event has the value that it
   const { id } = await login('g_2');
   const grantsOf = (n: number) => [{ groups: `g${n}`, allow: ['subscribe'] }];
   await Promise.all(
-    Array.from({ length: 8 }, (_, n) =>
-      service.service('PATCH', `/v1/sessions/${id}`, { grants: grantsOf(n) }),
-    ),
+    Array.from({ length: 8 }, (_, n) => service.service('PATCH', `/v1/sessions/${id}`, { grants: grantsOf(n) })),
   );
   const { rows } = await withClient(stores.databaseUrl, (client) =>
     client.query(
@@ -301,16 +299,9 @@ test('[EL4] given API keys, their events have the author and never the key', asy
 
 test('[EL1] when the feed and the own audit log are read, they show the request id', async () => {
   const requestId = `ev-${randomUUID()}`;
-  const { body } = await service.service(
-    'POST',
-    '/v1/sessions',
-    { user_id: 'e_1' },
-    { 'x-request-id': requestId },
-  );
+  const { body } = await service.service('POST', '/v1/sessions', { user_id: 'e_1' }, { 'x-request-id': requestId });
   const own = await service.bearer(body.token, 'GET', '/v1/me/events');
-  expect(own.body.items).toMatchObject([
-    { type: 'session.created', request_id: requestId, impersonator: null },
-  ]);
+  expect(own.body.items).toMatchObject([{ type: 'session.created', request_id: requestId, impersonator: null }]);
   const exported = await service.service('GET', '/v1/users/e_1/export');
   expect(exported.body.events).toMatchObject([{ request_id: requestId }]);
 });

@@ -18,9 +18,7 @@ const issuers = () => JSON.stringify([{ name: 'acme', issuer: issuer.url, audien
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   issuer = stack.use(await startIssuer());
-  service = stack.use(
-    await startService(stores, { OIDC_ISSUERS: issuers(), FAILURE_LIMIT_PER_MINUTE: '100000' }),
-  );
+  service = stack.use(await startService(stores, { OIDC_ISSUERS: issuers(), FAILURE_LIMIT_PER_MINUTE: '100000' }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -33,9 +31,7 @@ describe('keys', () => {
     await exchange(await issuer.idToken());
     const before = issuer.keyRequests();
     const tokens = await Promise.all(
-      Array.from({ length: 1000 }, (_, at) =>
-        issuer.idToken({ key: privateKey, header: { kid: `k-${at}` } }),
-      ),
+      Array.from({ length: 1000 }, (_, at) => issuer.idToken({ key: privateKey, header: { kid: `k-${at}` } })),
     );
     const statuses = new Set<number>();
     for (let at = 0; at < tokens.length; at += 50) {
@@ -56,9 +52,7 @@ describe('keys', () => {
       other.behave(how);
       const token = await other.idToken({ claims: { sub: newUser() } });
       const answers = await Promise.all(Array.from({ length: 20 }, () => exchange(token, {}, {}, fresh)));
-      expect(new Set(answers.map(({ body }) => body.type))).toEqual(
-        new Set(['/problems/issuer-unavailable']),
-      );
+      expect(new Set(answers.map(({ body }) => body.type))).toEqual(new Set(['/problems/issuer-unavailable']));
       expect(Number(answers[0]!.headers.get('retry-after'))).toBeGreaterThan(0);
     },
   );

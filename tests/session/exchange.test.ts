@@ -14,16 +14,12 @@ let issuer: TestIssuer;
 let service: TestService;
 
 const issuersOf = (...more: object[]) =>
-  JSON.stringify([
-    { name: 'acme', issuer: issuer.url, audience: [CLIENT_ID], ...Object.assign({}, ...more) },
-  ]);
+  JSON.stringify([{ name: 'acme', issuer: issuer.url, audience: [CLIENT_ID], ...Object.assign({}, ...more) }]);
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   issuer = stack.use(await startIssuer());
-  service = stack.use(
-    await startService(stores, { OIDC_ISSUERS: issuersOf(), FAILURE_LIMIT_PER_MINUTE: '100000' }),
-  );
+  service = stack.use(await startService(stores, { OIDC_ISSUERS: issuersOf(), FAILURE_LIMIT_PER_MINUTE: '100000' }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -85,9 +81,7 @@ describe('a valid token', () => {
   });
 
   test.each(['RS256', 'ES256', 'EdDSA'])('[EX2] given %s, the token is accepted', async (algorithm) => {
-    expect((await exchange(await issuer.idToken({ algorithm, claims: { sub: newUser() } }))).status).toBe(
-      200,
-    );
+    expect((await exchange(await issuer.idToken({ algorithm, claims: { sub: newUser() } }))).status).toBe(200);
   });
 
   test('[EX3] given a skew of a minute or several audiences, the token is accepted', async () => {
@@ -112,20 +106,12 @@ describe('an invalid token', () => {
     ['HS256 under the public key', 'algorithm', () => hmacWithPublicKey()],
     ['another issuer', 'unknown_issuer', () => issuer.idToken({ claims: { iss: 'https://evil.example' } })],
     ['no issuer', 'unknown_issuer', () => issuer.idToken({ without: ['iss'] })],
-    [
-      'an issuer of another spelling',
-      'unknown_issuer',
-      () => issuer.idToken({ claims: { iss: `${issuer.url}/` } }),
-    ],
+    ['an issuer of another spelling', 'unknown_issuer', () => issuer.idToken({ claims: { iss: `${issuer.url}/` } })],
     ['another audience', 'audience', () => issuer.idToken({ claims: { aud: 'somebody-else' } })],
     ['no audience', 'audience', () => issuer.idToken({ without: ['aud'] })],
     ['a token that is over', 'expired', () => issuer.idToken({ claims: { exp: now() - 1 } })],
     ['no expiry', 'claims', () => issuer.idToken({ without: ['exp'] })],
-    [
-      'a token of the day before yesterday',
-      'expired',
-      () => issuer.idToken({ claims: { iat: now() - 172_800 } }),
-    ],
+    ['a token of the day before yesterday', 'expired', () => issuer.idToken({ claims: { iat: now() - 172_800 } })],
     ['nbf in the future', 'not_yet', () => issuer.idToken({ claims: { nbf: now() + 120 } })],
     ['iat in the future', 'not_yet', () => issuer.idToken({ claims: { iat: now() + 120 } })],
     ['no iat', 'not_yet', () => issuer.idToken({ without: ['iat'] })],
@@ -207,9 +193,7 @@ describe('single use', () => {
     const answers = await Promise.all(Array.from({ length: 5 }, () => keyed(key)));
     expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(200));
     expect(new Set(answers.map(({ body }) => `${body.id} ${body.access_token}`)).size).toBe(1);
-    expect(await sql('SELECT 1 FROM sessions WHERE user_id = $1', [answers[0]?.body.user_id])).toHaveLength(
-      1,
-    );
+    expect(await sql('SELECT 1 FROM sessions WHERE user_id = $1', [answers[0]?.body.user_id])).toHaveLength(1);
     for (const answer of [await exchange(token), await keyed(`${key}-2`), await keyed(key, { label: 'x' })]) {
       expect([answer.status, answer.body.reason]).toEqual([401, 'replayed']);
     }
@@ -230,9 +214,7 @@ describe('single use', () => {
   test('[EX4] given a token with a used jti, or without a jti the same content, it is refused', async () => {
     const claims = { sub: newUser(), jti: crypto.randomUUID() };
     expect((await exchange(await issuer.idToken({ claims }))).status).toBe(200);
-    expect((await exchange(await issuer.idToken({ claims: { ...claims, x: 1 } }))).body.reason).toBe(
-      'replayed',
-    );
+    expect((await exchange(await issuer.idToken({ claims: { ...claims, x: 1 } }))).body.reason).toBe('replayed');
     const token = await issuer.idToken({ claims: { sub: newUser() }, without: ['jti'], algorithm: 'ES256' });
     expect((await exchange(token)).status).toBe(200);
     expect((await exchange(token)).body.reason).toBe('replayed');
@@ -265,10 +247,7 @@ describe('single use', () => {
     const [header, claims, signature = ''] = token.split('.');
     const bytes = Buffer.from(signature, 'base64url');
     const s = ORDER - BigInt(`0x${bytes.subarray(32).toString('hex')}`);
-    const other = Buffer.concat([
-      bytes.subarray(0, 32),
-      Buffer.from(s.toString(16).padStart(64, '0'), 'hex'),
-    ]);
+    const other = Buffer.concat([bytes.subarray(0, 32), Buffer.from(s.toString(16).padStart(64, '0'), 'hex')]);
     return `${header}.${claims}.${other.toString('base64url')}`;
   };
 });

@@ -124,9 +124,7 @@ test('[SE93] given express-session with the same secret, it accepts the signatur
     get(sid, callback);
   };
   const app = express();
-  app.use(
-    session({ name: 'session_id', secret: SECRETS[0]!, store, resave: false, saveUninitialized: false }),
-  );
+  app.use(session({ name: 'session_id', secret: SECRETS[0]!, store, resave: false, saveUninitialized: false }));
   app.get('/', (_req, res) => void res.sendStatus(204));
   const server = app.listen(0, '127.0.0.1');
   stack.defer(() => void server.close());

@@ -53,8 +53,7 @@ export const startIssuer = async (): Promise<TestIssuer> => {
     if (req.url === '/jwks') asked += 1;
     if (mood === 'hang') return;
     if (mood === 'error') return void res.writeHead(500).end();
-    if (mood === 'huge')
-      return void res.writeHead(200).end(JSON.stringify({ keys: [], x: 'x'.repeat(300_000) }));
+    if (mood === 'huge') return void res.writeHead(200).end(JSON.stringify({ keys: [], x: 'x'.repeat(300_000) }));
     if (mood === 'garbage') return void res.writeHead(200).end('<html>');
     const answers: Record<string, object> = {
       '/jwks': { keys: published },

@@ -86,12 +86,7 @@ export const startService = async (
   const app = await createApp(config, { clock: systemClock, random: systemRandom, log });
   const url = `http://127.0.0.1:${app.port}`;
   const opsUrl = `http://127.0.0.1:${app.opsPort}`;
-  const callAt = async (
-    base: string,
-    method: string,
-    path: string,
-    options: CallOptions = {},
-  ): Promise<ApiReply> => {
+  const callAt = async (base: string, method: string, path: string, options: CallOptions = {}): Promise<ApiReply> => {
     const body = options.json === undefined ? options.body : JSON.stringify(options.json);
     const response = await fetch(base + path, {
       method,
@@ -132,8 +127,7 @@ export const startService = async (
 };
 
 /** `name=value` of a Set-Cookie header, for the next request. */
-export const cookieOf = (answer: ApiReply): string =>
-  (answer.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+export const cookieOf = (answer: ApiReply): string => (answer.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
 
 /** The token inside such a cookie. */
 export const tokenOf = (cookie: string): string =>

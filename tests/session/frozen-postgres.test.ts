@@ -111,8 +111,7 @@ const at = { tenant: 'default', userId: 'before' };
 
 /** One call of every method that changes something; each would, if Postgres took it. */
 const writesTo = (db: Postgres, { user, guest: guestId, key }: Existing) => {
-  const latestUses = async (ids: readonly unknown[]) =>
-    ids.map(() => ({ at: undefined, isOnline: false }) as const);
+  const latestUses = async (ids: readonly unknown[]) => ids.map(() => ({ at: undefined, isOnline: false }) as const);
   const all = {
     ...createSessionQueries(db, latestUses),
     ...readQueries(db),
@@ -190,9 +189,7 @@ test('[SE58] given a 503 while Postgres hung, nothing changes when Postgres cont
   expect(await statements('insert_session_if_room')).toBe(5);
   expect(await statements('insert_session')).toBe(0);
   const writes = writesTo(direct, await existing());
-  await Promise.all(
-    Array.from({ length: DIRECT_CONNECTIONS }, () => direct.query('warm_up', 'SELECT pg_sleep(0.2)')),
-  );
+  await Promise.all(Array.from({ length: DIRECT_CONNECTIONS }, () => direct.query('warm_up', 'SELECT pg_sleep(0.2)')));
   expect(Object.keys(writes)).toHaveLength(DIRECT_CONNECTIONS);
   const before = await contents();
   const begun = performance.now();

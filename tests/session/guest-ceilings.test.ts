@@ -13,17 +13,12 @@ const start = (env: NodeJS.ProcessEnv): Promise<TestService> => {
   const redisPrefix = `${stores.redisPrefix}${started}:`;
   return startService({ databaseUrl: stores.databaseUrl, redisUrl: stores.redisUrl, redisPrefix }, env);
 };
-const guestFrom = (
-  service: TestService,
-  ip: string,
-  headers: Record<string, string> = {},
-): Promise<ApiReply> =>
+const guestFrom = (service: TestService, ip: string, headers: Record<string, string> = {}): Promise<ApiReply> =>
   service.call('POST', '/v1/guest-sessions', {
     json: { transport: 'bearer' },
     headers: { 'x-forwarded-for': ip, ...headers },
   });
-const limited = (service: TestService, scope: string) =>
-  service.metric(`session_rate_limited_total{scope="${scope}"}`);
+const limited = (service: TestService, scope: string) => service.metric(`session_rate_limited_total{scope="${scope}"}`);
 const expectRefusal = (answer: ApiReply | undefined): void => {
   expect(answer?.status).toBe(429);
   expect(Number(answer?.headers.get('retry-after'))).toBeGreaterThan(0);
@@ -31,10 +26,7 @@ const expectRefusal = (answer: ApiReply | undefined): void => {
 
 test('[GC1] given many addresses of one network, they share a limit', async () => {
   await using service = await start({ GUEST_LIMIT_PER_NETWORK: '8' });
-  for (const addressOf of [
-    (n: number) => `2001:db8:7:${n.toString(16)}::1`,
-    (n: number) => `198.51.100.${n}`,
-  ]) {
+  for (const addressOf of [(n: number) => `2001:db8:7:${n.toString(16)}::1`, (n: number) => `198.51.100.${n}`]) {
     const answers: ApiReply[] = [];
     for (let n = 1; n <= 10; n += 1) answers.push(await guestFrom(service, addressOf(n)));
     expect(answers.slice(0, 8).map(({ status }) => status)).toEqual(Array(8).fill(201));
@@ -75,8 +67,7 @@ test('[GC2] given a tenant at its limit of guests, more are refused until some h
   expect((await service.service('POST', '/v1/sessions', { user_id: 'u' })).status).toBe(201);
   const rows = await withClient(
     stores.databaseUrl,
-    async (client) =>
-      (await client.query('SELECT count(*)::int AS n FROM sessions WHERE user_id IS NULL')).rows,
+    async (client) => (await client.query('SELECT count(*)::int AS n FROM sessions WHERE user_id IS NULL')).rows,
   );
   expect(rows).toEqual([{ n: 5 }]);
   // A replica that has not counted yet sees the free slot at once; the first replica within ten seconds.

@@ -119,9 +119,7 @@ test('[AC3] given a user at the limit, an impersonation does not count towards i
   }
   await login('i_6');
   const alive = await Promise.all(
-    [...devices, { token }].map(
-      async (one) => (await service.bearer(one.token, 'GET', '/v1/session')).status,
-    ),
+    [...devices, { token }].map(async (one) => (await service.bearer(one.token, 'GET', '/v1/session')).status),
   );
   expect(alive).toEqual([401, 200, 200]);
 });

@@ -35,9 +35,7 @@ describe('credentials', () => {
     for (let length = 1; length < token.length; length += 7) {
       expectProblem(await service.bearer(token.slice(0, length), 'GET', '/v1/session'), 401, 'invalid-token');
     }
-    const probes = await service.metric(
-      'db_client_operation_duration_seconds_count{operation="outbox_pending"}',
-    );
+    const probes = await service.metric('db_client_operation_duration_seconds_count{operation="outbox_pending"}');
     const after = await service.metric('db_client_operation_duration_seconds_count');
     expect(after - before).toBeLessThanOrEqual(probes);
     expect(await service.metric('session_token_verified_total{key="none"}')).toBeGreaterThan(15);
@@ -57,11 +55,7 @@ describe('credentials', () => {
 
   test('[SE66] given a token in the query or the body, it is ignored', async () => {
     expectProblem(await service.call('DELETE', '/v1/session', { headers: {} }), 401, 'no-session');
-    expectProblem(
-      await service.call('GET', `/v1/session?token=${encodeURIComponent(token)}`),
-      401,
-      'no-session',
-    );
+    expectProblem(await service.call('GET', `/v1/session?token=${encodeURIComponent(token)}`), 401, 'no-session');
   });
 });
 
@@ -143,20 +137,17 @@ describe('bodies', () => {
     expect(opened.headers.get('set-cookie')).toBeNull();
   });
 
-  test.each([
-    'text/plain',
-    'multipart/form-data',
-    'application/x-www-form-urlencoded',
-    'application/jsonx',
-    '',
-  ])('[SE13] the content type "%s" is 415', async (type) => {
-    const headers = { authorization: `Bearer ${SERVICE_KEY}`, ...(type ? { 'content-type': type } : {}) };
-    expectProblem(
-      await service.call('POST', '/v1/sessions', { body: '{"user_id":"u"}', headers }),
-      415,
-      'unsupported-media-type',
-    );
-  });
+  test.each(['text/plain', 'multipart/form-data', 'application/x-www-form-urlencoded', 'application/jsonx', ''])(
+    '[SE13] the content type "%s" is 415',
+    async (type) => {
+      const headers = { authorization: `Bearer ${SERVICE_KEY}`, ...(type ? { 'content-type': type } : {}) };
+      expectProblem(
+        await service.call('POST', '/v1/sessions', { body: '{"user_id":"u"}', headers }),
+        415,
+        'unsupported-media-type',
+      );
+    },
+  );
 
   test.each(['0', '-1', '101', '1e9', 'abc', '', '1&limit=2'])(
     '[SE13] given a limit of "%s", the response is 422',
@@ -178,8 +169,7 @@ describe('bodies', () => {
 });
 
 test('[SE59] given ids in upper case, they are the same in paths, queries and bodies', async () => {
-  const open = async (user: string) =>
-    (await create({ user_id: user })).body as { id: string; token: string };
+  const open = async (user: string) => (await create({ user_id: user })).body as { id: string; token: string };
   const [one, two, three] = [await open('u_case'), await open('u_case'), await open('u_case')];
   const upper = (session: { id: string }) => session.id.toUpperCase();
   expect((await service.service('GET', `/v1/sessions/${upper(one)}`)).body.id).toBe(one.id);
@@ -201,10 +191,8 @@ test('[SE59] given ids in upper case, they are the same in paths, queries and bo
   expect(all.body.ended).toBe(1);
   const many = await service.service('POST', '/v1/sessions/end', { ids: [upper(three)] });
   expect(many.body.processed).toBe(1);
-  const key = (await service.service('POST', '/v1/api-keys', { name: 'case', scopes: ['sessions:read'] }))
-    .body;
-  const withKey = () =>
-    service.call('GET', '/v1/policies', { headers: { authorization: `Bearer ${key.key}` } });
+  const key = (await service.service('POST', '/v1/api-keys', { name: 'case', scopes: ['sessions:read'] })).body;
+  const withKey = () => service.call('GET', '/v1/policies', { headers: { authorization: `Bearer ${key.key}` } });
   expect((await withKey()).status).toBe(200);
   expect((await service.service('DELETE', `/v1/api-keys/${upper(key)}`)).status).toBe(204);
   expect((await withKey()).status).toBe(401);
@@ -268,20 +256,11 @@ describe('changes by cookie', () => {
   test('[SE72] given a GET, no row changes', async () => {
     const rows = () =>
       withClient(stores.databaseUrl, async (client) => {
-        const { rows: all } = await client.query(
-          'SELECT id, rev, xmin::text, last_seen_at FROM sessions ORDER BY id',
-        );
+        const { rows: all } = await client.query('SELECT id, rev, xmin::text, last_seen_at FROM sessions ORDER BY id');
         return JSON.stringify(all);
       });
     const before = await rows();
-    for (const path of [
-      '/v1/session',
-      '/v1/session/csrf',
-      '/v1/me/sessions',
-      '/openapi.json',
-      '/docs',
-      '/health',
-    ]) {
+    for (const path of ['/v1/session', '/v1/session/csrf', '/v1/me/sessions', '/openapi.json', '/docs', '/health']) {
       expect((await service.cookie(cookie, 'GET', path)).status).toBe(200);
     }
     expect(await rows()).toBe(before);

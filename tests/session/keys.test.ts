@@ -15,18 +15,12 @@ afterAll(() => service[Symbol.asyncDispose]());
 const sql = (text: string, values: unknown[] = []) =>
   withClient(stores.databaseUrl, async (client) => (await client.query(text, values)).rows);
 const makeKey = async (more: object = {}) =>
-  (await service.service('POST', '/v1/api-keys', { name: 'test', scopes: ['sessions:create'], ...more }))
-    .body as {
+  (await service.service('POST', '/v1/api-keys', { name: 'test', scopes: ['sessions:create'], ...more })).body as {
     id: string;
     key: string;
   };
-const withKey = (
-  key: string,
-  method: string,
-  path: string,
-  json?: unknown,
-  headers: Record<string, string> = {},
-) => service.bearer(key, method, path, json, headers);
+const withKey = (key: string, method: string, path: string, json?: unknown, headers: Record<string, string> = {}) =>
+  service.bearer(key, method, path, json, headers);
 
 describe('API keys', () => {
   test('[SE35] given a key, it may do what its scopes allow until it is revoked', async () => {
@@ -69,9 +63,7 @@ describe('API keys', () => {
     expect((await withKey(b.key, 'DELETE', `/v1/api-keys/${a.id}`)).status).toBe(404);
     const wide = { name: 'x', scopes: ['privacy'], tenant: 'b' };
     expect((await withKey(b.key, 'POST', '/v1/api-keys', wide)).status).toBe(403);
-    expect((await withKey(b.key, 'POST', '/v1/api-keys', { name: 'x', scopes: ['keys:admin'] })).status).toBe(
-      403,
-    );
+    expect((await withKey(b.key, 'POST', '/v1/api-keys', { name: 'x', scopes: ['keys:admin'] })).status).toBe(403);
   });
 });
 
@@ -107,9 +99,7 @@ describe('API keys with groups', () => {
       const user = path === 'step-up' ? { user_id: 'u_1' } : {};
       const openedWith = async (group: string) =>
         (await service.service('POST', '/v1/sessions', { ...user, grants: grants(group) })).body.id;
-      expect((await withKey(key, 'POST', `/v1/sessions/${await openedWith('*')}/${path}`, json)).status).toBe(
-        403,
-      );
+      expect((await withKey(key, 'POST', `/v1/sessions/${await openedWith('*')}/${path}`, json)).status).toBe(403);
       const fits = await openedWith('orders:1');
       expect((await withKey(key, 'POST', `/v1/sessions/${fits}/${path}`, json)).status).toBe(200);
     }
@@ -224,13 +214,7 @@ describe('idempotency', () => {
   test('[SE36] [SE89] given several callers, keys are independent; a refused login claims no key, and after a day it is unused', async () => {
     const { key } = await makeKey();
     const mine = await create('k-4', { user_id: 'u_4' });
-    const theirs = await withKey(
-      key,
-      'POST',
-      '/v1/sessions',
-      { user_id: 'u_4' },
-      { 'idempotency-key': 'k-4' },
-    );
+    const theirs = await withKey(key, 'POST', '/v1/sessions', { user_id: 'u_4' }, { 'idempotency-key': 'k-4' });
     expect(theirs.body.id).not.toBe(mine.body.id);
     await sql(`INSERT INTO subjects (tenant_id, user_id, disabled_at) VALUES ('default', 'u_5', now())`);
     expect((await create('k-5', { user_id: 'u_5' })).status).toBe(409);

@@ -1,10 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { migrate } from '@muster/session-service/postgres/migration-runner';
-import {
-  type DedicatedStore,
-  openDedicatedPostgres,
-  openDedicatedRedis,
-} from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedPostgres, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { useTestStores } from '@muster/testkit/stores';
 import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
@@ -189,11 +185,8 @@ describe('Postgres', () => {
     await postgres.start();
     await Promise.all(load);
     expect([...statuses].filter((status) => ![200, 201, 503].includes(status))).toEqual([]);
-    await until(
-      async () => (await service.service('POST', '/v1/sessions', { user_id: 'u_2' })).status === 201,
-      {
-        what: 'recovery',
-      },
-    );
+    await until(async () => (await service.service('POST', '/v1/sessions', { user_id: 'u_2' })).status === 201, {
+      what: 'recovery',
+    });
   });
 });

@@ -54,10 +54,7 @@ beforeAll(async () => {
   isOld = Number(major) === 1 && Number(minor) < 21;
   const url = new URL(stores.databaseUrl);
   const database = url.pathname.slice(1);
-  await asAdmin(
-    `CREATE ROLE ${role} LOGIN PASSWORD '${password}'`,
-    `ALTER DATABASE ${database} OWNER TO ${role}`,
-  );
+  await asAdmin(`CREATE ROLE ${role} LOGIN PASSWORD '${password}'`, `ALTER DATABASE ${database} OWNER TO ${role}`);
   stack.defer(() =>
     asAdmin(
       `DROP OWNED BY ${role} CASCADE`,

@@ -146,9 +146,9 @@ test('[SE29] given a month without a partition, events are kept and no login fai
   const [{ partition }] = await sql(`SELECT 'session_events_' || to_char(now(), 'YYYYMM') AS partition`);
   await sql(`ALTER TABLE session_events DETACH PARTITION ${partition}`);
   const { id } = await login('u_default');
-  expect(
-    await sql(`SELECT tableoid::regclass::text AS place FROM session_events WHERE session_id = $1`, [id]),
-  ).toEqual([{ place: 'session_events_default' }]);
+  expect(await sql(`SELECT tableoid::regclass::text AS place FROM session_events WHERE session_id = $1`, [id])).toEqual(
+    [{ place: 'session_events_default' }],
+  );
   expect((await service.service('GET', '/v1/events?user_id=u_default')).status).toBeLessThan(500);
   await sql(`DELETE FROM session_events_default`);
   await sql(
@@ -203,12 +203,9 @@ describe('a server without free connections', () => {
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
     }
     await Promise.all(strangers.splice(0).map((one) => one.end()));
-    await until(
-      async () => (await crowded.service('POST', '/v1/sessions', { user_id: 'u' })).status === 201,
-      {
-        what: 'room',
-        timeoutMs: 15_000,
-      },
-    );
+    await until(async () => (await crowded.service('POST', '/v1/sessions', { user_id: 'u' })).status === 201, {
+      what: 'room',
+      timeoutMs: 15_000,
+    });
   });
 });

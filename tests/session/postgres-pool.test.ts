@@ -158,9 +158,7 @@ test('[HL11] given a refusal of the server, its reason is named', async () => {
     expect(await reasonAt(at({ password: 'wrong' }))).toBe('auth');
     expect(await reasonAt(at({ pathname: '/mustard' }))).toBe('wrong_database');
     expect(await reasonAt(at({ username: role, password: 'right' }))).toBe('too_many_connections');
-    expect(await reasonAt(at({ search: '?options=-c%20default_transaction_read_only%3Don' }))).toBe(
-      'read_only',
-    );
+    expect(await reasonAt(at({ search: '?options=-c%20default_transaction_read_only%3Don' }))).toBe('read_only');
     expect(await reasonAt(at({ search: '?options=-c%20no_such_setting%3Don' }))).toBe('startup_parameter');
     expect(await reasonAt(at({ search: '?sslmode=require' }))).toBe('tls');
     expect(await reasonAt(at({ hostname: 'postgres.invalid' }))).toBe('unknown_host');

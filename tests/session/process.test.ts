@@ -63,8 +63,7 @@ const call = async (url: string, method: string, path: string, token: string, js
   const text = await response.text();
   return { status: response.status, body: text ? JSON.parse(text) : undefined };
 };
-const login = async (url: string) =>
-  (await call(url, 'POST', '/v1/sessions', SERVICE_KEY, { user_id: 'u' })).body;
+const login = async (url: string) => (await call(url, 'POST', '/v1/sessions', SERVICE_KEY, { user_id: 'u' })).body;
 const check = async (url: string, token: string) => (await call(url, 'GET', '/v1/session', token)).status;
 
 test('[SE20] given a kill between commit and Redis, another replica delivers within 2 s, with one event', async () => {
@@ -77,11 +76,7 @@ test('[SE20] given a kill between commit and Redis, another replica delivers wit
   await cable.blackhole();
   const dying = call(doomed.url, 'DELETE', `/v1/sessions/${id}`, SERVICE_KEY).catch(() => undefined);
   await until(
-    () =>
-      withClient(
-        stores.databaseUrl,
-        async (client) => (await client.query('SELECT 1 FROM outbox')).rowCount === 1,
-      ),
+    () => withClient(stores.databaseUrl, async (client) => (await client.query('SELECT 1 FROM outbox')).rowCount === 1),
     { what: 'the commit', intervalMs: 5 },
   );
   doomed.child.kill('SIGKILL');
@@ -182,8 +177,7 @@ test('[SE48] given no Redis at start, a replica uses Postgres, and Redis once it
   expect(await check(replica.url, token)).toBe(200);
   await cable.pass();
   await until(
-    async () =>
-      ((await (await fetch(`${replica.url}/health`)).json()) as { status: string }).status === 'healthy',
+    async () => ((await (await fetch(`${replica.url}/health`)).json()) as { status: string }).status === 'healthy',
     {
       what: 'health',
       timeoutMs: 10_000,

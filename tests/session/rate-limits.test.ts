@@ -73,8 +73,7 @@ test('[SE24] given three replicas with sweepers, the limit holds and no login ha
   expect(new Set(statuses)).toEqual(new Set([201]));
   expect(Math.max(...over)).toBeLessThanOrEqual(4);
   await until(
-    async () =>
-      (await sql('SELECT 1 FROM sessions WHERE user_id = $1 AND ended_at IS NULL', [user])).length <= 4,
+    async () => (await sql('SELECT 1 FROM sessions WHERE user_id = $1 AND ended_at IS NULL', [user])).length <= 4,
     { what: 'the sweepers' },
   );
   const twice = await sql(
@@ -123,10 +122,10 @@ describe('requests', () => {
     const before = await rows();
     for (const [path] of paths) {
       const at = path.replace('{id}', opened.body.id).replaceAll(/{\w+}/g, 'u_get');
-      for (const headers of [
-        { cookie, origin: ORIGIN },
-        { authorization: `Bearer ${SERVICE_KEY}` },
-      ] as Record<string, string>[]) {
+      for (const headers of [{ cookie, origin: ORIGIN }, { authorization: `Bearer ${SERVICE_KEY}` }] as Record<
+        string,
+        string
+      >[]) {
         for (const method of ['GET', 'HEAD']) {
           expect((await first().call(method, at, { headers })).status).toBeLessThan(500);
         }
@@ -145,8 +144,7 @@ describe('requests', () => {
   });
 
   test('[SE31] given a time of login in the future, only a small skew is accepted', async () => {
-    const at = (ms: number) =>
-      JSON.stringify({ user_id: 'u_time', auth: { time: new Date(Date.now() + ms) } });
+    const at = (ms: number) => JSON.stringify({ user_id: 'u_time', auth: { time: new Date(Date.now() + ms) } });
     expect((await create(at(30_000))).status).toBe(201);
     const far = await create(at(120_000));
     expect(far.status).toBe(422);

@@ -18,9 +18,7 @@ beforeAll(async () => {
   server = stack.use(await openDedicatedRedis());
   admin = new Redis(server.url);
   stack.defer(() => admin.disconnect());
-  service = stack.use(
-    await startService({ databaseUrl: stores.databaseUrl, redisUrl: server.url, redisPrefix: 't:' }),
-  );
+  service = stack.use(await startService({ databaseUrl: stores.databaseUrl, redisUrl: server.url, redisPrefix: 't:' }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -31,8 +29,7 @@ const healthOf = async () =>
     status: string;
     checks: Record<'database' | 'redis', { status: string }>;
   };
-const healthy = () =>
-  until(healthOf, { ok: ({ status }) => status === 'healthy', what: 'health', timeoutMs: 10_000 });
+const healthy = () => until(healthOf, { ok: ({ status }) => status === 'healthy', what: 'health', timeoutMs: 10_000 });
 
 const faults: [string, () => Promise<unknown>, () => Promise<unknown>][] = [
   ['is full', () => admin.config('SET', 'maxmemory', '1'), () => admin.config('SET', 'maxmemory', '0')],

@@ -43,8 +43,8 @@ const login = async () => (await open()).body as { id: string; token: string };
 const check = (token: string) => service.bearer(token, 'GET', '/v1/session');
 const keyOf = (id: string) => `t:s:{${id}}`;
 const redisHealth = async () =>
-  ((await (await fetch(`${service.opsUrl}/health`)).json()) as { checks: { redis: { status: string } } })
-    .checks.redis.status;
+  ((await (await fetch(`${service.opsUrl}/health`)).json()) as { checks: { redis: { status: string } } }).checks.redis
+    .status;
 const emptyOutbox = () =>
   until(async () => (await sql('SELECT 1 FROM outbox')).length === 0, {
     what: 'an empty outbox',
@@ -94,9 +94,7 @@ describe('snapshots', () => {
     await service.bearer(ended.token, 'DELETE', '/v1/session');
     await service.bearer(guest.token, 'PATCH', '/v1/session', { label: 'x' });
     const brief = await login();
-    await sql(`UPDATE sessions SET expires_at = now() + interval '300 milliseconds' WHERE id = $1`, [
-      brief.id,
-    ]);
+    await sql(`UPDATE sessions SET expires_at = now() + interval '300 milliseconds' WHERE id = $1`, [brief.id]);
     await raw.del(keyOf(brief.id));
     expect((await check(brief.token)).status).toBe(200);
     expect(await raw.pttl(keyOf(brief.id))).toBeGreaterThan(0);
@@ -189,20 +187,13 @@ test('[SE18] [SE73] given a Redis stopped under load, no request is refused or d
 
 test('[SE27] given 600 requests of one session, they are one activity in Redis and Postgres', async () => {
   const { id, token } = await login();
-  await sql(`UPDATE sessions SET last_seen_at = now() - interval '10 minutes', rev = rev + 1 WHERE id = $1`, [
-    id,
-  ]);
+  await sql(`UPDATE sessions SET last_seen_at = now() - interval '10 minutes', rev = rev + 1 WHERE id = $1`, [id]);
   await raw.del(keyOf(id));
-  const additions = async () =>
-    Number(/cmdstat_zadd:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
-  const updates = () =>
-    service.metric('db_client_operation_duration_seconds_count{operation="touch_sessions"}');
+  const additions = async () => Number(/cmdstat_zadd:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
+  const updates = () => service.metric('db_client_operation_duration_seconds_count{operation="touch_sessions"}');
   const silent = async () =>
     (
-      await sql(
-        'SELECT extract(epoch FROM now() - last_seen_at)::float8 AS seconds FROM sessions WHERE id = $1',
-        [id],
-      )
+      await sql('SELECT extract(epoch FROM now() - last_seen_at)::float8 AS seconds FROM sessions WHERE id = $1', [id])
     )[0].seconds as number;
   const before = { additions: await additions(), updates: await updates() };
   await Promise.all(
@@ -327,9 +318,7 @@ describe('the change stream', () => {
     await raw.client('PAUSE', 3500, 'WRITE');
     await sleep(100);
     await until(() => !subscriber.healthy(), { what: 'an unhealthy subscriber', timeoutMs: 4500 });
-    const answers = await Promise.all(
-      sessions.map(({ id }) => service.service('DELETE', `/v1/sessions/${id}`)),
-    );
+    const answers = await Promise.all(sessions.map(({ id }) => service.service('DELETE', `/v1/sessions/${id}`)));
     expect(answers.filter(({ status }) => status !== 202 && status !== 204)).toEqual([]);
     await until(() => sessions.every(({ id }) => heard.has(id)), { what: 'all ends', timeoutMs: 8000 });
     await until(() => subscriber.healthy(), { what: 'a healthy subscriber', timeoutMs: 8000 });

@@ -30,18 +30,15 @@ const forgetSnapshot = async (id: string) => {
 };
 /** Lets the grace of the previous secret end `seconds` ago, in Postgres and for Redis. */
 const shiftGrace = async (id: string, seconds: number) => {
-  await sql(
-    'UPDATE sessions SET prev_until = now() - make_interval(secs => $2), rev = rev + 1 WHERE id = $1',
-    [id, seconds],
-  );
+  await sql('UPDATE sessions SET prev_until = now() - make_interval(secs => $2), rev = rev + 1 WHERE id = $1', [
+    id,
+    seconds,
+  ]);
   await forgetSnapshot(id);
 };
 const graceOf = async (id: string) =>
-  (
-    await sql('SELECT extract(epoch FROM prev_until - now())::float8 AS left FROM sessions WHERE id = $1', [
-      id,
-    ])
-  )[0].left as number;
+  (await sql('SELECT extract(epoch FROM prev_until - now())::float8 AS left FROM sessions WHERE id = $1', [id]))[0]
+    .left as number;
 const eventsOf = (id: string, type: string) =>
   sql('SELECT detail, actor FROM session_events WHERE session_id = $1 AND type = $2', [id, type]);
 
@@ -193,9 +190,7 @@ describe('step-up and upgrade', () => {
     expect(over.status).toBe(409);
     expect((await check(first.token)).status).toBe(200);
     const fresh = (await service.call('POST', '/v1/guest-sessions', { json: { transport: 'bearer' } })).body;
-    expect(
-      (await service.service('POST', `/v1/sessions/${fresh.id}/upgrade`, { user_id: 'u_full' })).status,
-    ).toBe(200);
+    expect((await service.service('POST', `/v1/sessions/${fresh.id}/upgrade`, { user_id: 'u_full' })).status).toBe(200);
     expect((await check(first.token)).body.end_reason).toBe('evicted');
   });
 });
@@ -207,11 +202,7 @@ describe('contents', () => {
   test('[SE33] given If-Match, a merge patch changes the named members', async () => {
     const { token } = await login({ data: { a: 1, b: { c: 2, d: 3 } } });
     expect((await patch(token, { data: { a: 2 } })).status).toBe(428);
-    const changed = await patch(
-      token,
-      { label: 'Desk', data: { a: null, b: { c: 4 } } },
-      { 'if-match': '"1"' },
-    );
+    const changed = await patch(token, { label: 'Desk', data: { a: null, b: { c: 4 } } }, { 'if-match': '"1"' });
     expect(changed.status).toBe(200);
     expect(changed.headers.get('etag')).toBe('"2"');
     expect(changed.body).toMatchObject({ label: 'Desk', rev: 2 });
@@ -249,8 +240,7 @@ describe('contents', () => {
   test('[SE34] given users and back ends, users change own labels and back ends also grants', async () => {
     const user = { user_id: 'u_labels' };
     const [one, other, stranger] = [await login(user), await login(user), await login()];
-    const relabel = (id: string) =>
-      service.bearer(one.token, 'PATCH', `/v1/me/sessions/${id}`, { label: 'TV' });
+    const relabel = (id: string) => service.bearer(one.token, 'PATCH', `/v1/me/sessions/${id}`, { label: 'TV' });
     const done = await relabel(other.id);
     expect(done.body).toMatchObject({ id: other.id, label: 'TV', current: false });
     expect((await relabel(stranger.id)).status).toBe(404);

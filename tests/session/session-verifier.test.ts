@@ -5,11 +5,7 @@ import { listen } from '@muster/http/listen';
 import { systemClock } from '@muster/kit/clock';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
-import {
-  createSessionVerifier,
-  type Requirements,
-  type SessionVerifier,
-} from '@muster/session/session-verifier';
+import { createSessionVerifier, type Requirements, type SessionVerifier } from '@muster/session/session-verifier';
 import { migrate } from '@muster/session-service/postgres/migration-runner';
 import { type FaultProxy, openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
@@ -118,9 +114,7 @@ test('[VF12] given several cookies, the first live session is used', async () =>
 test('[VF11] given a superseded secret, it costs at most one request in two seconds', async () => {
   const { id, token } = await login();
   const stepped = await service.service('POST', `/v1/sessions/${id}/step-up`, { aal: 2 });
-  const before = await service.metric(
-    'db_client_operation_duration_seconds_count{operation="find_sessions"}',
-  );
+  const before = await service.metric('db_client_operation_duration_seconds_count{operation="find_sessions"}');
   const begun = performance.now();
   for (let n = 0; n < 60; n += 1) expect((await get(bearer(token))).status).toBe(401);
   expect((await get(bearer(stepped.body.token))).status).toBe(200);

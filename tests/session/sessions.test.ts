@@ -262,8 +262,7 @@ describe('a guest', () => {
   });
 
   test('[SE10] given many guest sessions of an address or an IPv6 /64, they are limited', async () => {
-    const from = (ip: string) =>
-      service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
+    const from = (ip: string) => service.call('POST', '/v1/guest-sessions', { headers: { 'x-forwarded-for': ip } });
     const answers = [];
     for (let n = 0; n < 61; n += 1) answers.push(await from(`2001:db8:1:1::${n.toString(16)}`));
     expect(answers.filter(({ status }) => status === 201)).toHaveLength(60);

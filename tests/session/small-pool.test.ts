@@ -11,9 +11,7 @@ let narrow: TestService;
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
-  narrow = stack.use(
-    await startService(stores, { PG_POOL_SIZE: '1', PG_MAX_OVERFLOW: '0', SWEEP_INTERVAL_MS: '100' }),
-  );
+  narrow = stack.use(await startService(stores, { PG_POOL_SIZE: '1', PG_MAX_OVERFLOW: '0', SWEEP_INTERVAL_MS: '100' }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -89,8 +87,7 @@ test('[SE49] given no free connection, requests are 503 overloaded in time and c
     PG_MAX_OVERFLOW: '0',
     OUTBOX_POLL_MS: '5000',
   });
-  const open = async (user: string) =>
-    (await service.service('POST', '/v1/sessions', { user_id: user })).body;
+  const open = async (user: string) => (await service.service('POST', '/v1/sessions', { user_id: user })).body;
   const sessions = [await open('p_1'), await open('p_2'), await open('p_3')];
   const holder = await stranger();
   await holder.query(`SELECT 1 FROM sessions WHERE user_id LIKE 'p_%' FOR UPDATE`);

@@ -6,13 +6,7 @@ import { withClient } from '@muster/testkit/template';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import {
-  openSocket,
-  type RawClient,
-  startGateway,
-  type TestGateway,
-  tryUpgrade,
-} from '../gateway/fixture.ts';
+import { openSocket, type RawClient, startGateway, type TestGateway, tryUpgrade } from '../gateway/fixture.ts';
 import { startService, type TestService } from './fixture.ts';
 
 const PROTOCOL = '/connection/websocket';
@@ -132,13 +126,9 @@ test('[GS1] given an end during the check of a handshake, no socket stays', asyn
 
 test('[GS1] given an end published while the session is read, no socket stays', async () => {
   await using source = await openFaultProxy(sessions.opsUrl);
-  await using distant = await startGateway(
-    { redisUrl: server.url, redisPrefix: 't:' },
-    source.url.replace(/\/$/, ''),
-    {
-      INSTANCE_NAME: 'gw-distant',
-    },
-  );
+  await using distant = await startGateway({ redisUrl: server.url, redisPrefix: 't:' }, source.url.replace(/\/$/, ''), {
+    INSTANCE_NAME: 'gw-distant',
+  });
   const one = await login('u_distant');
   await raw.del(`t:s:{${one.id}}`);
   await source.delay(300);
@@ -204,10 +194,8 @@ test('[HS2] given a token among the subprotocols, it is ignored, not echoed and 
 const ticketFor = async ({ token }: Login): Promise<string> =>
   (await sessions.bearer(token, 'POST', '/v1/session/ws-ticket', {})).body.ticket;
 const offer = async (ticket: string) =>
-  (await tryUpgrade(`${gateway.url}/ws?group=a`, { 'sec-websocket-protocol': `muster, ticket.${ticket}` }))
-    .status;
-const redemptions = async () =>
-  Number(/cmdstat_getdel:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
+  (await tryUpgrade(`${gateway.url}/ws?group=a`, { 'sec-websocket-protocol': `muster, ticket.${ticket}` })).status;
+const redemptions = async () => Number(/cmdstat_getdel:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0);
 
 test('[HS10] given ten handshakes with one ticket, one is accepted', async () => {
   const ticket = await ticketFor(await login('u_ticket'));
@@ -286,8 +274,7 @@ test('[GS6] given fifty ends during a silent subscription, exactly these sockets
   const staying = await connected(witness!);
   const sockets = await Promise.all(victims.map((one) => connected(one)));
   await cable.blackhole();
-  for (const { id } of victims)
-    expect((await sessions.service('DELETE', `/v1/sessions/${id}`)).status).toBe(204);
+  for (const { id } of victims) expect((await sessions.service('DELETE', `/v1/sessions/${id}`)).status).toBe(204);
   const ms = await timed(Promise.all(sockets.map(({ closed }) => closed)));
   expect(ms).toBeLessThan(7000);
   expect(isOpen(staying)).toBe(true);

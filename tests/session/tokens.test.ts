@@ -81,9 +81,7 @@ describe('without store access', () => {
     await silenceStores();
     const content = one.token.slice(0, one.token.lastIndexOf('.'));
     const signatureOf = (token: string) => token.slice(token.lastIndexOf('.') + 1);
-    const leaked = list.items.map(
-      ({ id }: { id: string }) => `${id}.${'A'.repeat(22)}.${signatureOf(one.token)}`,
-    );
+    const leaked = list.items.map(({ id }: { id: string }) => `${id}.${'A'.repeat(22)}.${signatureOf(one.token)}`);
     expect(leaked).toContain(`${other.id}.${'A'.repeat(22)}.${signatureOf(one.token)}`);
     const forged = [
       `${content}.${signatureOf(other.token)}`,
@@ -102,13 +100,7 @@ describe('without store access', () => {
     const { id, token } = await login();
     const secret = token.split('.')[1];
     await silenceStores();
-    for (const spelling of [
-      `{${id}}`,
-      id.toUpperCase(),
-      id.replaceAll('-', ''),
-      ` ${id}`,
-      `urn:uuid:${id}`,
-    ]) {
+    for (const spelling of [`{${id}}`, id.toUpperCase(), id.replaceAll('-', ''), ` ${id}`, `urn:uuid:${id}`]) {
       expect((await withCookie(sign(`${spelling}.${secret}`, SECRETS[0]!))).status).toBe(401);
     }
   });
@@ -132,9 +124,7 @@ test('[SE12] given a signed token of an unknown session, it is 401 and creates n
   expect(answer.status).toBe(401);
   expect(answer.body).toMatchObject({ type: '/problems/session-ended', end_reason: 'unknown' });
   expect(await sql('SELECT 1 FROM sessions WHERE id = $1', [stranger])).toEqual([]);
-  expect(
-    (await service.service('POST', '/v1/sessions', { user_id: 'u_1', session_id: stranger })).body,
-  ).toMatchObject({
+  expect((await service.service('POST', '/v1/sessions', { user_id: 'u_1', session_id: stranger })).body).toMatchObject({
     detail: [{ loc: ['body', 'session_id'], type: 'extra_forbidden' }],
   });
 });
@@ -154,12 +144,7 @@ test('[SE3] given a key that is not listed, its tokens are refused and no sessio
 test('[SE7] given the content of Postgres and Redis, it has no secret and no signature', async () => {
   const first = await login();
   const { body: rotated } = await service.bearer(first.token, 'POST', '/v1/session/rotate');
-  const idempotent = await service.service(
-    'POST',
-    '/v1/sessions',
-    { user_id: 'u_1' },
-    { 'idempotency-key': 'dump-1' },
-  );
+  const idempotent = await service.service('POST', '/v1/sessions', { user_id: 'u_1' }, { 'idempotency-key': 'dump-1' });
   const tables = await sql(
     `SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`,
   );

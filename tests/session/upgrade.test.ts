@@ -68,11 +68,7 @@ test('[MG2] given existing indexes, valid indexes are kept and an invalid index 
     await expect(client.query(failing)).rejects.toThrow('could not create unique index');
   });
   expect([...(await indexes()).values()].some(({ indisvalid }) => !indisvalid)).toBe(true);
-  expect((await migrate(stores.databaseUrl)).map((name) => name.slice(0, 4))).toEqual([
-    '0009',
-    '0010',
-    '0011',
-  ]);
+  expect((await migrate(stores.databaseUrl)).map((name) => name.slice(0, 4))).toEqual(['0009', '0010', '0011']);
   const after = await indexes();
   expect([...after.keys()]).toEqual([...before.keys()]);
   for (const [definition, { oid, indisvalid }] of after) {

@@ -11,9 +11,7 @@ if (!url || !token) {
 const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` } });
 const log = (text) => process.stdout.write(`${text}\n`);
 
-socket.on('upgrade', (response) =>
-  log(`connected to ${response.headers['x-muster-gateway']}; type, and press Enter`),
-);
+socket.on('upgrade', (response) => log(`connected to ${response.headers['x-muster-gateway']}; type, and press Enter`));
 socket.on('message', (data) => log(String(data)));
 socket.on('error', (error) => log(`refused: ${error.message}`));
 socket.on('close', (code, reason) => {

@@ -5,9 +5,7 @@ import WebSocket from 'ws';
 
 const [url, token, group, text] = process.argv.slice(2);
 if (!url || !token || !group) {
-  process.stderr.write(
-    'usage: node sdk-client.mjs ws://HOST/connection/websocket SESSION_TOKEN GROUP [TEXT]\n',
-  );
+  process.stderr.write('usage: node sdk-client.mjs ws://HOST/connection/websocket SESSION_TOKEN GROUP [TEXT]\n');
   process.exit(1);
 }
 const log = (line) => process.stdout.write(`${line}\n`);

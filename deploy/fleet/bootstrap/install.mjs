@@ -36,12 +36,7 @@ export const buildConsole = async ({ node, pnpm, env }) => {
   const stamp = hashOf([...consoleSources(), join(ROOT, 'pnpm-lock.yaml')]);
   if (existsSync(CONSOLE_OUT) && readOr(CONSOLE_STAMP) === stamp) return;
   log('building the console');
-  await runQuietly(
-    'the build of the console',
-    node,
-    [pnpm, '--filter', '@muster/health-aggregator', 'build'],
-    { env },
-  );
+  await runQuietly('the build of the console', node, [pnpm, '--filter', '@muster/health-aggregator', 'build'], { env });
   writeFileSync(CONSOLE_STAMP, stamp);
 };
 
@@ -104,8 +99,7 @@ const filesBelow = (folder) =>
 
 const hashOf = (paths) => {
   const hash = createHash('sha256');
-  for (const path of [...paths].sort())
-    hash.update(relative(ROOT, path)).update('\0').update(readFileSync(path));
+  for (const path of [...paths].sort()) hash.update(relative(ROOT, path)).update('\0').update(readFileSync(path));
   return hash.digest('hex');
 };
 

@@ -24,10 +24,7 @@ export const runQuietly = (what, command, args, { env = process.env, cwd = ROOT 
     const chunks = [];
     child.stdout.on('data', (chunk) => chunks.push(chunk));
     child.stderr.on('data', (chunk) => chunks.push(chunk));
-    const progress = setInterval(
-      () => log(`${what} is running ${lastLineOf(chunks)}`.trimEnd()),
-      PROGRESS_MS,
-    );
+    const progress = setInterval(() => log(`${what} is running ${lastLineOf(chunks)}`.trimEnd()), PROGRESS_MS);
     child.once('error', (cause) => {
       clearInterval(progress);
       reject(new Error(`${what}: ${cause.message}`, { cause }));

@@ -22,9 +22,7 @@ export const runSuite = (tools, project, args) =>
 
 /** Unit and service tests with the coverage of the sources (v8), printed and in `.muster/coverage`. */
 export const runCoverage = (tools, args) =>
-  runSteps(tools, [
-    ['tests', 'vitest', vitestArguments(['unit', 'service'], ['--coverage.enabled', ...args])],
-  ]);
+  runSteps(tools, [['tests', 'vitest', vitestArguments(['unit', 'service'], ['--coverage.enabled', ...args])]]);
 
 const runSteps = async ({ env }, steps) => {
   rmSync(RESULTS, { force: true });
@@ -34,9 +32,7 @@ const runSteps = async ({ env }, steps) => {
     const startedAt = performance.now();
     const code = await runAttached(join(ROOT, 'node_modules', '.bin', program), programArgs, { env });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-    process.stdout.write(
-      `── ${name}: ${code === 0 ? 'ok' : `failed (exit code ${code})`} after ${seconds} s\n`,
-    );
+    process.stdout.write(`── ${name}: ${code === 0 ? 'ok' : `failed (exit code ${code})`} after ${seconds} s\n`);
     if (name === 'tests' || code !== 0) printCount();
     if (code !== 0) return code;
   }

@@ -18,8 +18,7 @@ export const ensureToolchain = async () => {
   const needed = neededPackages();
   const present = installedPackages();
   // Tools that a command with another Node installed are kept: both may be in use.
-  if (needed.some((name) => !present.includes(name)))
-    await fetchPackages([...new Set([...needed, ...present])]);
+  if (needed.some((name) => !present.includes(name))) await fetchPackages([...new Set([...needed, ...present])]);
   const node = runsAlready() ? process.execPath : join(BIN, 'node');
   const path = [dirname(node), join(ROOT, 'node_modules', '.bin'), process.env.PATH];
   return {
@@ -42,9 +41,7 @@ const runsAlready = () => Number(process.versions.node.split('.')[0]) >= OLDEST_
 const neededPackages = () => {
   const { platform, arch } = process;
   if (!['linux', 'darwin'].includes(platform) || !['x64', 'arm64'].includes(arch)) {
-    throw new Error(
-      `${platform} on ${arch} is not supported: use Linux or macOS on x64 or arm64 (on Windows, WSL)`,
-    );
+    throw new Error(`${platform} on ${arch} is not supported: use Linux or macOS on x64 or arm64 (on Windows, WSL)`);
   }
   const node = runsAlready() ? [] : [`node-${platform}-${arch}@${NODE_VERSION}`];
   return [...node, `pnpm@${PNPM_VERSION}`];

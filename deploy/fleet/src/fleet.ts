@@ -5,20 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { type DirectoryLock, lockDirectory } from '@muster/local/directory-lock';
 import { isPortFree, portHolder } from '@muster/local/ports';
 import { findPrometheus } from '@muster/local/prometheus';
-import {
-  describeFleet,
-  type FleetDescription,
-  removeDescription,
-  writeDescription,
-} from './fleet-description.ts';
-import {
-  type LauncherEnvironment,
-  type Plan,
-  planFleet,
-  publicUrlOf,
-  type ServiceKind,
-  wantedPorts,
-} from './plan.ts';
+import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './fleet-description.ts';
+import { type LauncherEnvironment, type Plan, planFleet, publicUrlOf, type ServiceKind, wantedPorts } from './plan.ts';
 import { createProcessGroup, type ProcessGroup } from './process-group.ts';
 import { loadSecrets } from './secrets.ts';
 import { prometheusSpec, proxySpec, serviceSpec, untilHealthy } from './server-specs.ts';

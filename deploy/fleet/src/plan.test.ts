@@ -67,9 +67,7 @@ test('[LA2] variables of the caller take precedence, except names and addresses'
 test('[LA24] only session services receive DATABASE_URL', async () => {
   const plan = await planFleet(size);
   const env = { DATABASE_URL: 'postgres://theirs' };
-  const environments = plan.instances.map((instance) =>
-    serviceEnvironment(instance, { env, plan, secrets, ...urls }),
-  );
+  const environments = plan.instances.map((instance) => serviceEnvironment(instance, { env, plan, secrets, ...urls }));
   expect(environments.map((env) => env['DATABASE_URL'])).toEqual([
     'postgres://x',
     'postgres://x',

@@ -81,10 +81,7 @@ export interface LauncherEnvironment {
 }
 
 /** Environment of one service process. */
-export const serviceEnvironment = (
-  instance: PlannedInstance,
-  environment: LauncherEnvironment,
-): NodeJS.ProcessEnv => {
+export const serviceEnvironment = (instance: PlannedInstance, environment: LauncherEnvironment): NodeJS.ProcessEnv => {
   const { env, plan, secrets } = environment;
   const publicUrl = publicUrlOf(plan);
   const defaults: Record<string, string> = {

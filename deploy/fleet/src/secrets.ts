@@ -33,9 +33,7 @@ const SECRET_BYTES = 36;
 /** Secrets of a fleet: those of the environment, otherwise random values that are created once and stored in `file`. */
 export const loadSecrets = (file: string, env: NodeJS.ProcessEnv): Secrets => {
   const stored = readSecretsFile(file);
-  const own = mapSecrets(
-    (name) => stored[name] ?? `${PREFIX[name]}${randomBytes(SECRET_BYTES).toString('base64url')}`,
-  );
+  const own = mapSecrets((name) => stored[name] ?? `${PREFIX[name]}${randomBytes(SECRET_BYTES).toString('base64url')}`);
   if (JSON.stringify(own) !== JSON.stringify(stored)) {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${JSON.stringify(own, null, 2)}\n`, { mode: 0o600 });

@@ -14,13 +14,7 @@ import {
 import type { Program } from '@muster/local/programs';
 import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
 import type { ServerSpec } from '@muster/local/server-process';
-import {
-  type LauncherEnvironment,
-  type PlannedInstance,
-  type ServiceKind,
-  serviceEnvironment,
-  urlOf,
-} from './plan.ts';
+import { type LauncherEnvironment, type PlannedInstance, type ServiceKind, serviceEnvironment, urlOf } from './plan.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TEMPLATE = fileURLToPath(new URL('../../haproxy/haproxy.cfg.template', import.meta.url));

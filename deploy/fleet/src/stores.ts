@@ -69,15 +69,7 @@ export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: strin
   return { databaseUrl, redisUrl: redis };
 };
 
-const startPostgres = async ({
-  env,
-  plan,
-  dataDir,
-  logDir,
-  log,
-  supervise,
-  signal,
-}: StoreDeps): Promise<string> => {
+const startPostgres = async ({ env, plan, dataDir, logDir, log, supervise, signal }: StoreDeps): Promise<string> => {
   const server = postgresServer({
     port: plan.postgresPort,
     dataDir: join(dataDir, 'postgres'),
@@ -91,15 +83,7 @@ const startPostgres = async ({
   return server.url(DATABASE);
 };
 
-const startRedis = async ({
-  env,
-  plan,
-  dataDir,
-  logDir,
-  log,
-  supervise,
-  signal,
-}: StoreDeps): Promise<string> => {
+const startRedis = async ({ env, plan, dataDir, logDir, log, supervise, signal }: StoreDeps): Promise<string> => {
   const spec = redisServer({
     program: await findRedis({ env, log }),
     port: plan.redisPort,
@@ -121,9 +105,7 @@ const verifyReachable = async (
 ): Promise<string> => {
   const addresses = addressesOf(url);
   if (addresses.length === 0)
-    throw new StoreError(
-      `${variable}: expected a URL such as postgres://host:5432/muster or redis://host:6379`,
-    );
+    throw new StoreError(`${variable}: expected a URL such as postgres://host:5432/muster or redis://host:6379`);
   const names = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
   // Of several servers, such as sentinels, one that answers is sufficient.
   if (

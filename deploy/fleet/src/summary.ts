@@ -54,7 +54,6 @@ const NAME_WIDTH = 22;
 
 const row = (name: string, text: string): string => `${name.padEnd(NAME_WIDTH)}${text}`;
 
-const memberRow = ({ name, url, opsUrl, pid }: FleetMember): string =>
-  row(name, `${url}   ops ${opsUrl}   pid ${pid}`);
+const memberRow = ({ name, url, opsUrl, pid }: FleetMember): string => row(name, `${url}   ops ${opsUrl}   pid ${pid}`);
 
 const withoutPassword = (url: string): string => url.replace(/\/\/([^:@/]*):[^@/]*@/, '//$1:…@');

@@ -47,8 +47,7 @@ const budgetLeft = (name: string, width: number): PanelSpec =>
     steps: BUDGET,
   });
 
-const connections = (kind: string): string =>
-  `sum(max by (service) (fleet_capacity_connections{kind="${kind}"}))`;
+const connections = (kind: string): string => `sum(max by (service) (fleet_capacity_connections{kind="${kind}"}))`;
 
 const overview: Row = {
   title: 'Overview',
@@ -114,9 +113,7 @@ const slo: Board = {
           width: 12,
         },
         {
-          ...graph('Events per second', 'cps', [
-            { expr: `slo:events:rate5m{slo="${name}"}`, legend: 'total' },
-          ]),
+          ...graph('Events per second', 'cps', [{ expr: `slo:events:rate5m{slo="${name}"}`, legend: 'total' }]),
           width: 6,
         },
         {
@@ -136,12 +133,7 @@ export const BOARDS: readonly Board[] = [
     name: 'fleet',
     title: 'Muster: fleet',
     description: 'Overview: status, capacity and recent changes of the fleet.',
-    rows: [
-      overview,
-      objectiveRow,
-      ...catalogueRows('fleet'),
-      { title: 'Processes', panels: processPanels('.+') },
-    ],
+    rows: [overview, objectiveRow, ...catalogueRows('fleet'), { title: 'Processes', panels: processPanels('.+') }],
   },
   {
     name: 'gateway',

@@ -17,9 +17,7 @@ export const expressions = (): Expression[] => [
   ...ANNOTATIONS.map(({ name, expr }) => ({ where: name, expr })),
   ...BOARDS.flatMap(({ name, rows }) =>
     rows.flatMap(({ panels }) =>
-      panels.flatMap(({ title, targets }) =>
-        targets.map(({ expr }) => ({ where: `${name}: ${title}`, expr })),
-      ),
+      panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ where: `${name}: ${title}`, expr }))),
     ),
   ),
 ];

@@ -52,9 +52,9 @@ test.each(BOARDS.map(({ name }) => name))(
   (name) => {
     const { panels, templating } = dashboard(name);
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
-    expect(
-      templating.list.filter(({ type }) => type === 'datasource').map((variable) => variable.name),
-    ).toEqual(['datasource']);
+    expect(templating.list.filter(({ type }) => type === 'datasource').map((variable) => variable.name)).toEqual([
+      'datasource',
+    ]);
     for (const { datasource, targets, type } of panels) {
       if (type === 'row') continue;
       for (const source of [datasource, ...(targets ?? []).map((target) => target.datasource)])

@@ -14,8 +14,5 @@ export const generatedFiles = (): ReadonlyMap<string, string> =>
     ['deploy/prometheus/rules.yml', renderRules(ALERT_GROUPS)],
     ['deploy/prometheus/rules-slo.yml', renderRules(SLO_GROUPS)],
     ['deploy/prometheus/runbooks-slo.md', renderRunbooks()],
-    ...BOARDS.map((board): [string, string] => [
-      `deploy/grafana/dashboards/${board.name}.json`,
-      renderBoard(board),
-    ]),
+    ...BOARDS.map((board): [string, string] => [`deploy/grafana/dashboards/${board.name}.json`, renderBoard(board)]),
   ]);

@@ -116,5 +116,4 @@ export const MIN_EVENTS = 100;
 const SECONDS: Readonly<Record<string, number>> = { m: 60, h: 3_600, d: 86_400 };
 
 /** Length of a window such as `5m`, seconds. */
-export const secondsOf = (window: string): number =>
-  Number.parseInt(window, 10) * (SECONDS[window.slice(-1)] ?? 1);
+export const secondsOf = (window: string): number => Number.parseInt(window, 10) * (SECONDS[window.slice(-1)] ?? 1);

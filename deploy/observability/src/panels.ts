@@ -42,12 +42,7 @@ export const graph = (title: string, unit: string, targets: readonly PanelTarget
 /** A single-value panel. */
 export const stat = (
   title: string,
-  {
-    expr,
-    unit,
-    width = 4,
-    steps,
-  }: { expr: string; unit: string; width?: number; steps?: PanelSpec['steps'] },
+  { expr, unit, width = 4, steps }: { expr: string; unit: string; width?: number; steps?: PanelSpec['steps'] },
 ): PanelSpec => ({
   title,
   type: 'stat',
@@ -78,9 +73,7 @@ const targetsOf = (name: string, metric: Metric): PanelTarget[] => {
   const grouping = by.length === 0 ? '' : ` by (${by.join(', ')})`;
   switch (displayOf(metric)) {
     case 'rate':
-      return [
-        { expr: `sum${grouping} (rate(${name}${SELECTED}[${WINDOW}]))`, legend: legend || 'per second' },
-      ];
+      return [{ expr: `sum${grouping} (rate(${name}${SELECTED}[${WINDOW}]))`, legend: legend || 'per second' }];
     case 'quantiles':
       return (by.length === 0 ? [0.5, 0.99] : [0.99]).map((quantile) => ({
         expr: `histogram_quantile(${quantile}, sum by (${['le', ...by].join(', ')}) (rate(${name}_bucket${SELECTED}[${WINDOW}])))`,
@@ -104,16 +97,8 @@ export const processPanels = (service: string): PanelSpec[] => {
   const perInstance = (title: string, unit: string, expr: string) =>
     graph(title, unit, [{ expr, legend: '{{instance}}' }]);
   return [
-    perInstance(
-      'Event loop lag, p99',
-      's',
-      `max by (instance) (nodejs_eventloop_lag_p99_seconds${selector})`,
-    ),
-    perInstance(
-      'CPU',
-      'percentunit',
-      `sum by (instance) (rate(process_cpu_seconds_total${selector}[${WINDOW}]))`,
-    ),
+    perInstance('Event loop lag, p99', 's', `max by (instance) (nodejs_eventloop_lag_p99_seconds${selector})`),
+    perInstance('CPU', 'percentunit', `sum by (instance) (rate(process_cpu_seconds_total${selector}[${WINDOW}]))`),
     perInstance('Resident memory', 'bytes', `max by (instance) (process_resident_memory_bytes${selector})`),
     perInstance('Heap used', 'bytes', `max by (instance) (nodejs_heap_size_used_bytes${selector})`),
     perInstance(

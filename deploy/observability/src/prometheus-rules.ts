@@ -21,12 +21,7 @@ const RUNBOOKS = 'deploy/prometheus/runbooks.md';
 export const alert = (
   name: string,
   severity: 'page' | 'ticket' | 'none',
-  {
-    expr,
-    wait,
-    summary,
-    runbooks = RUNBOOKS,
-  }: { expr: string; wait?: string; summary: string; runbooks?: string },
+  { expr, wait, summary, runbooks = RUNBOOKS }: { expr: string; wait?: string; summary: string; runbooks?: string },
 ): Rule => ({
   alert: name,
   expr,

@@ -54,9 +54,7 @@ export const parseAttributes = (text: string): readonly string[] =>
 export const decodeMessage = (bytes: Buffer): BusMessage | undefined => {
   const end = bytes.subarray(0, MAX_HEAD_BYTES).indexOf(NEWLINE);
   if (end < 0 || bytes[0] !== VERSION) return undefined;
-  const [letter = '', at, length, offset, epoch = '', ...attributes] = bytes
-    .toString('latin1', 1, end)
-    .split(' ');
+  const [letter = '', at, length, offset, epoch = '', ...attributes] = bytes.toString('latin1', 1, end).split(' ');
   const kind = Object.hasOwn(KINDS, letter) ? KINDS[letter] : undefined;
   const body = bytes.subarray(end + 1);
   const dataAt = Number(at);

@@ -13,8 +13,7 @@ const SEPARATOR = '\x1f';
 export const groupKeyOf = (tenant: string, group: GroupName): GroupKey =>
   (tenant === DEFAULT_TENANT ? group : tenant + SEPARATOR + group) as string as GroupKey;
 
-export const groupNameOf = (key: GroupKey): GroupName =>
-  key.slice(key.indexOf(SEPARATOR) + 1) as string as GroupName;
+export const groupNameOf = (key: GroupKey): GroupName => key.slice(key.indexOf(SEPARATOR) + 1) as string as GroupName;
 
 export const tenantOf = (key: GroupKey): string => {
   const end = key.indexOf(SEPARATOR);

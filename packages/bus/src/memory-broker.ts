@@ -64,9 +64,7 @@ export const createMemoryBroker = (now: () => number = () => performance.now()):
       unsubscribe: (group) => void member.groups.delete(group),
       query: async (query) => {
         requireUp();
-        return Promise.all(
-          [...members].map(async ({ handlers }) => (await handlers.onQuery?.(query)) ?? null),
-        );
+        return Promise.all([...members].map(async ({ handlers }) => (await handlers.onQuery?.(query)) ?? null));
       },
       isUp: () => up,
       fault: () => (up ? undefined : new AppError('REDIS_UNAVAILABLE')),

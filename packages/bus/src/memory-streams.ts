@@ -108,21 +108,13 @@ export const createMemoryStreams = (options: {
 const CLEAR = { kind: 'clear', body: Buffer.alloc(0), dataAt: 0, dataLength: 0, attributes: [] } as const;
 const EMPTY = { top: 0, expiresAt: Number.POSITIVE_INFINITY, version: undefined };
 
-const inOrder = (
-  entries: readonly StreamEntry[],
-  from: number | undefined,
-  reverse: boolean,
-): StreamEntry[] => {
-  const inRange = ({ offset }: StreamEntry) =>
-    from === undefined || (reverse ? offset < from : offset > from);
+const inOrder = (entries: readonly StreamEntry[], from: number | undefined, reverse: boolean): StreamEntry[] => {
+  const inRange = ({ offset }: StreamEntry) => from === undefined || (reverse ? offset < from : offset > from);
   return (reverse ? entries.toReversed() : entries).filter(inRange);
 };
 
 /** Entries up to a total of `maxBytes`, and the first in any case. */
-const within = (
-  entries: readonly StreamEntry[],
-  maxBytes = Number.POSITIVE_INFINITY,
-): readonly StreamEntry[] => {
+const within = (entries: readonly StreamEntry[], maxBytes = Number.POSITIVE_INFINITY): readonly StreamEntry[] => {
   let bytes = 0;
   const end = entries.findIndex(({ text }, index) => {
     bytes += Buffer.byteLength(text);

@@ -54,8 +54,7 @@ export const publicationAt = (
 ): PublicationText => `${open},"offset":${offset}${offset === 1 ? `,"epoch":"${epoch}"` : ''}}`;
 
 /** Offset of the payload in the push, in bytes: group names are ASCII. */
-export const dataAtOf = ({ before }: Pick<PublicationDraft, 'before'>): number =>
-  before.length + PUBLICATION_DATA_AT;
+export const dataAtOf = ({ before }: Pick<PublicationDraft, 'before'>): number => before.length + PUBLICATION_DATA_AT;
 
 /** Message of a publication that is not kept and has no position. */
 export const unkeptMessage = (draft: PublicationDraft): BusMessage => ({
@@ -84,8 +83,4 @@ export const messageOfEntry = (group: GroupKey, entry: StreamEntry, epoch: strin
 
 /** The publication's text in a bus message. */
 export const publicationOf = (group: GroupKey, { body }: BusMessage): PublicationText =>
-  body.toString(
-    'utf8',
-    publicationPushHead(groupNameOf(group)).length,
-    body.length - PUBLICATION_PUSH_TAIL.length,
-  );
+  body.toString('utf8', publicationPushHead(groupNameOf(group)).length, body.length - PUBLICATION_PUSH_TAIL.length);

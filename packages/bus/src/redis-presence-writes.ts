@@ -44,10 +44,7 @@ const writeTogether = async (
   }
 };
 
-const writeEach = async (
-  deps: PresenceBatchDeps,
-  batch: PresenceBatch,
-): Promise<ReadonlyMap<GroupKey, unknown>> => {
+const writeEach = async (deps: PresenceBatchDeps, batch: PresenceBatch): Promise<ReadonlyMap<GroupKey, unknown>> => {
   const failed = new Map<GroupKey, unknown>();
   const writeOne = async ([group, changes]: readonly [GroupKey, PresenceChanges]): Promise<void> => {
     const { redis, lane, index, hasClients } = deps;

@@ -29,10 +29,7 @@ const CLAIM_MS = 10_000;
  * One hash per group, client → `<incarnation> <info>`, and one lease per replica. Nothing is refreshed per client: when
  * the lease of a crashed replica expires, its clients are no longer listed, and another replica removes their entries.
  */
-export const createRedisPresence = (
-  { redis, log }: RedisPresenceDeps,
-  handlers: PresenceHandlers,
-): Presence => {
+export const createRedisPresence = ({ redis, log }: RedisPresenceDeps, handlers: PresenceHandlers): Presence => {
   const own = randomUUID();
   const names = presenceNames(redis.prefix);
   const local = new Map<GroupKey, Map<string, string>>();
@@ -164,12 +161,7 @@ const removeCrashedReplicas = async ({
     for (const name of await redis.lane().smembers(names.groups(incarnation))) {
       const group = name as GroupKey;
       const key = groupKeys(redis.prefix, group).presence;
-      const stale = (await runScript(
-        redis.lane(),
-        REMOVE_STALE_PRESENCE,
-        [key],
-        [`${incarnation} `],
-      )) as string[];
+      const stale = (await runScript(redis.lane(), REMOVE_STALE_PRESENCE, [key], [`${incarnation} `])) as string[];
       for (let at = 0; at + 1 < stale.length; at += 2) {
         handlers.onGone(group, stale[at] ?? '', parseValue(stale[at + 1] ?? '').info);
       }

@@ -4,12 +4,7 @@ import type { Shards } from '@muster/kit/redis/cluster';
 import { SLOTS, slotOf } from '@muster/kit/redis/cluster';
 import { AppError } from '@muster/protocol/errors';
 import type { Redis } from 'ioredis';
-import {
-  createSubscriber,
-  type LinkSubscriber,
-  type Subscriber,
-  type SubscriberHandlers,
-} from './redis-subscriber.ts';
+import { createSubscriber, type LinkSubscriber, type Subscriber, type SubscriberHandlers } from './redis-subscriber.ts';
 
 export interface ShardedSubscriberDeps extends SubscriberHandlers {
   readonly shards: Shards;

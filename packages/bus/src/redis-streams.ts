@@ -60,9 +60,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
     },
     top: async (group, retention) => {
       const { stream, meta } = keysOf(group);
-      return positionOf(
-        await runRead(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]),
-      );
+      return positionOf(await runRead(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]));
     },
     read: (group, { from, limit, reverse = false, maxBytes = 0, retention }): Promise<StreamPage> => {
       const { stream, meta } = keysOf(group);
@@ -77,9 +75,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
       for (let from = 0; from < groups.length; from += TOPS_BATCH) {
         const slice = groups.slice(from, from + TOPS_BATCH);
         const values = await guarded(() =>
-          redis.retry((lane) =>
-            Promise.all(slice.map(({ group, keepMs }) => topOf(lane, keysOf(group).meta, keepMs))),
-          ),
+          redis.retry((lane) => Promise.all(slice.map(({ group, keepMs }) => topOf(lane, keysOf(group).meta, keepMs)))),
         );
         for (const [offset, epoch] of values) {
           found.push(epoch ? parseGroupPosition(offset ?? '0', epoch) : undefined);
@@ -103,10 +99,7 @@ export const createRedisStreams = (redis: RedisConnections, appender: () => Redi
 
 /** End of a stream; `keepMs` above 0 extends its lifetime. */
 const topOf = async (lane: RedisLink, meta: string, keepMs: number) => {
-  const [top] = await Promise.all([
-    lane.hmget(meta, 's', 'e'),
-    keepMs > 0 ? lane.pexpire(meta, keepMs) : undefined,
-  ]);
+  const [top] = await Promise.all([lane.hmget(meta, 's', 'e'), keepMs > 0 ? lane.pexpire(meta, keepMs) : undefined]);
   return top;
 };
 

@@ -38,10 +38,7 @@ export const createApi =
       return body.result;
     } catch (error) {
       if (!(error instanceof MusterError) || error.status !== 401) throw error;
-      throw new ServerApiFailure(
-        401,
-        'the server API key was refused: check --server-key or MUSTER_SERVER_API_KEY',
-      );
+      throw new ServerApiFailure(401, 'the server API key was refused: check --server-key or MUSTER_SERVER_API_KEY');
     }
   };
 

@@ -102,9 +102,7 @@ const perform = async (command: CliCommand, cli: CliEnvironment): Promise<number
 const commandFirst = (argv: readonly string[]): readonly string[] => {
   const [first = '', ...rest] = optionsBehind(argv);
   if (first === '') return rest;
-  return COMMANDS.some(({ name }) => name.startsWith(`${first} `))
-    ? [first, ...optionsBehind(rest)]
-    : [first, ...rest];
+  return COMMANDS.some(({ name }) => name.startsWith(`${first} `)) ? [first, ...optionsBehind(rest)] : [first, ...rest];
 };
 
 /** Moves leading options to the end. */
@@ -120,8 +118,7 @@ const optionsBehind = (argv: readonly string[]): readonly string[] => {
   }
 };
 
-const version = (): string =>
-  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
+const version = (): string => JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 
 interface Parsed {
   readonly values: Readonly<Record<string, string | boolean | undefined>>;
@@ -145,9 +142,7 @@ const parse = (command: CliCommand, args: readonly string[]): Parsed => {
 };
 
 /** Throws {@link UsageError} for an option with two values. */
-const requireOnce = (
-  given: readonly { readonly name: string; readonly value?: string | undefined }[],
-): void => {
+const requireOnce = (given: readonly { readonly name: string; readonly value?: string | undefined }[]): void => {
   const names = given.filter(({ value }) => value !== undefined).map(({ name }) => name);
   const repeated = names.find((name, at) => names.indexOf(name) !== at);
   if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`);
@@ -163,9 +158,7 @@ const explain = ({ argv, out, err }: CliEnvironment): number => {
     err(`muster: ${unknownCommand(argv, ofGroup.length > 0)}; available: ${known}\nsee muster --help`);
     return USAGE_ERROR;
   }
-  const lines = shown.map(
-    ({ usage, summary }) => `  ${wrapped(`muster ${usage}`)}\n      ${wrapped(summary)}`,
-  );
+  const lines = shown.map(({ usage, summary }) => `  ${wrapped(`muster ${usage}`)}\n      ${wrapped(summary)}`);
   const text = [
     'Sessions, groups, API keys and diagnostics of a Muster fleet.',
     '',

@@ -50,9 +50,7 @@ export interface CliCommand {
   readonly name: string;
   readonly usage: string;
   readonly summary: string;
-  readonly options: Readonly<
-    Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>
-  >;
+  readonly options: Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>;
   run(context: Context): Promise<CliResponse>;
 }
 

@@ -2,9 +2,7 @@ import { createSender } from '@muster/client/http';
 
 /** Fleet as the aggregators report it. */
 export interface FleetReport {
-  readonly dependencies: Readonly<
-    Record<string, { readonly status: string; readonly reasons?: readonly string[] }>
-  >;
+  readonly dependencies: Readonly<Record<string, { readonly status: string; readonly reasons?: readonly string[] }>>;
   readonly services: readonly { readonly service: string; readonly instances: readonly Instance[] }[];
 }
 

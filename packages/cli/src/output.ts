@@ -16,5 +16,4 @@ export const table = (header: readonly string[], rows: readonly (readonly string
 export const printable = (cell: string): string => cell.replaceAll(/\p{C}/gu, '?');
 
 /** `2026-11-22T20:11:05.123Z` → `2026-11-22 20:11:05`; `–` for an absent instant. */
-export const instant = (iso: string | null | undefined): string =>
-  iso ? iso.slice(0, 19).replace('T', ' ') : '–';
+export const instant = (iso: string | null | undefined): string => (iso ? iso.slice(0, 19).replace('T', ' ') : '–');

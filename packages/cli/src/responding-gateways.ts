@@ -17,10 +17,7 @@ const SERVING = ['up', 'degraded', 'suspect', 'draining'];
 const DEAD = ['refused', 'reset'];
 
 /** Compares the gateways that respond with those that the aggregators list. */
-export const queryGateways = async ({
-  api,
-  url,
-}: Pick<Context, 'api' | 'url'>): Promise<RespondingGateways> => {
+export const queryGateways = async ({ api, url }: Pick<Context, 'api' | 'url'>): Promise<RespondingGateways> => {
   const [{ nodes }, expected] = await Promise.all([api<InfoResult>('info', {}), expectedGateways(url)]);
   const responded = new Set(nodes.map(({ name }) => name));
   return { count: nodes.length, missing: expected?.filter((name) => !responded.has(name)) };

@@ -127,9 +127,7 @@ const useSession = async (
     await timed('subscribe', () => {
       const subscribed = Promise.withResolvers<readonly [undefined, string]>();
       subscription.on('subscribed', () => subscribed.resolve([undefined, group]));
-      subscription.on('unsubscribed', ({ code, reason }) =>
-        subscribed.reject(new Error(`${reason} [${code}]`)),
-      );
+      subscription.on('unsubscribed', ({ code, reason }) => subscribed.reject(new Error(`${reason} [${code}]`)));
       subscription.subscribe();
       return subscribed.promise;
     });
@@ -152,10 +150,7 @@ const useSession = async (
 
 const withTimeout = async <T>(work: Promise<T>, interruption: AbortSignal): Promise<T> => {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new Error(`timeout after ${STEP_TIMEOUT_MS} ms`)),
-    STEP_TIMEOUT_MS,
-  );
+  const timer = setTimeout(() => late.reject(new Error(`timeout after ${STEP_TIMEOUT_MS} ms`)), STEP_TIMEOUT_MS);
   const onAbort = (): void => late.reject(new Error('interrupted'));
   interruption.addEventListener('abort', onAbort, { once: true });
   try {

@@ -34,10 +34,7 @@ export const verificationOf = (req: IncomingMessage): VerifiedSession | undefine
  * Express middleware: passes requests with a live session; answers others with 401, 403 or, when no store is available,
  * 503 with `Retry-After`, as problem+json (RFC 9457).
  */
-export const requireSession = (
-  verifier: SessionVerifier,
-  options: SessionMiddlewareOptions = {},
-): RequestHandler => {
+export const requireSession = (verifier: SessionVerifier, options: SessionMiddlewareOptions = {}): RequestHandler => {
   const { require, autoError = true, allow } = options;
   return async (req, res, next) => {
     const requirements = typeof require === 'function' ? require(req) : require;
@@ -87,8 +84,7 @@ const REJECTIONS: Readonly<Record<Exclude<VerifiedSession, { ok: true }>['why'],
   unavailable: { status: 503, slug: 'overloaded', title: 'Sessions cannot be checked' },
 };
 
-const rejectionOf = (verified: VerifiedSession): Rejection =>
-  verified.ok ? FORBIDDEN : REJECTIONS[verified.why];
+const rejectionOf = (verified: VerifiedSession): Rejection => (verified.ok ? FORBIDDEN : REJECTIONS[verified.why]);
 
 const problem = ({ slug, title, status }: Rejection, verified: VerifiedSession): string => {
   const ended = !verified.ok && verified.why === 'ended' ? { end_reason: verified.reason } : {};

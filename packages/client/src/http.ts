@@ -16,12 +16,7 @@ export class MusterError extends Error {
   /** Other members of the problem, such as `end_reason`. */
   readonly problem: Readonly<Record<string, unknown>>;
 
-  constructor(
-    status: number,
-    reason: string,
-    message: string,
-    about: Partial<MusterError> & { cause?: unknown } = {},
-  ) {
+  constructor(status: number, reason: string, message: string, about: Partial<MusterError> & { cause?: unknown } = {}) {
     super(message, about.cause === undefined ? undefined : { cause: about.cause });
     this.status = status;
     this.reason = reason;
@@ -105,9 +100,7 @@ export const createSender = (
 
 /** 128 random bits in hex; `crypto.randomUUID` is missing on pages without TLS. */
 export const newIdempotencyKey = (): string =>
-  Array.from(crypto.getRandomValues(new Uint8Array(KEY_BYTES)), (byte) =>
-    byte.toString(16).padStart(2, '0'),
-  ).join('');
+  Array.from(crypto.getRandomValues(new Uint8Array(KEY_BYTES)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 const withKey = (call: Call): Call => {
   if (call.idempotencyKey === undefined) return call;

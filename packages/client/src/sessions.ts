@@ -21,10 +21,7 @@ export interface MySessions {
   /** Signs this client out. Resolves also when it was out already. */
   signOut(): Promise<EndedSessions>;
   /** Every session of the same user, newest first; pages are fetched on demand. */
-  list(options?: {
-    readonly state?: 'live' | 'ended' | 'all';
-    readonly pageSize?: number;
-  }): AsyncGenerator<Session>;
+  list(options?: { readonly state?: 'live' | 'ended' | 'all'; readonly pageSize?: number }): AsyncGenerator<Session>;
   /** Signs another device out. */
   end(id: string): Promise<EndedSessions>;
   /** Signs every other device out; answers how many. */
@@ -59,10 +56,7 @@ export const createSessions = (options: HttpOptions & { readonly apiKey: string 
     body: object,
     { idempotencyKey, res }: CreateOptions = {},
   ): Promise<OpenedSession> =>
-    openedFrom(
-      await send<OpenedSession>({ method: 'POST', path, body, idempotencyKey: idempotencyKey ?? true }),
-      res,
-    );
+    openedFrom(await send<OpenedSession>({ method: 'POST', path, body, idempotencyKey: idempotencyKey ?? true }), res);
   return {
     create: async (session, options) => opened('/v1/sessions', session, options),
     upgrade: async (id, upgrade, options) => opened(`${sessionPath(id)}/upgrade`, upgrade, options),
@@ -103,17 +97,14 @@ export const createMySessions = (options: HttpOptions & { readonly token?: strin
         }),
         send,
       ),
-    end: async (id) =>
-      ended(send, { method: 'DELETE', path: `/v1/me/sessions/${uuidSegment('session id', id)}` }),
+    end: async (id) => ended(send, { method: 'DELETE', path: `/v1/me/sessions/${uuidSegment('session id', id)}` }),
     endOthers: () => endMany({ except: 'current' }),
     endAll: () => endMany({ all: true }),
   };
 };
 
 /** A guest session for a client that keeps its token itself. Only where the service allows guests. */
-export const createGuest = async (
-  options: HttpOptions & { readonly label?: string },
-): Promise<OpenedSession> => {
+export const createGuest = async (options: HttpOptions & { readonly label?: string }): Promise<OpenedSession> => {
   const send = createSender(options, { headers: {} });
   const label = options.label === undefined ? {} : { label: options.label };
   const { body } = await send<OpenedSession>({
@@ -141,10 +132,7 @@ export const exchangeToken = async (
 };
 
 /** With transport "cookie" the token is only in `Set-Cookie`. */
-const openedFrom = (
-  { body, headers }: HttpResponse<OpenedSession>,
-  res: CookieReceiver | undefined,
-): OpenedSession => {
+const openedFrom = ({ body, headers }: HttpResponse<OpenedSession>, res: CookieReceiver | undefined): OpenedSession => {
   const cookies = headers.getSetCookie();
   if (cookies.length === 0) return body;
   res?.appendHeader('Set-Cookie', cookies);

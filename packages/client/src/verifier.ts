@@ -51,8 +51,7 @@ export const openSessionVerifier = async (options: OpenVerifierOptions): Promise
   requireText('internalApiKey', options.internalApiKey);
   const urls = [options.sessionServiceUrl].flat();
   for (const url of urls) requireUrl('sessionServiceUrl', url);
-  if (urls.length === 0)
-    throw new TypeError('sessionServiceUrl: expected at least one URL, got an empty list');
+  if (urls.length === 0) throw new TypeError('sessionServiceUrl: expected at least one URL, got an empty list');
   if (options.publicUrl !== undefined) requireUrl('publicUrl', options.publicUrl);
 
   const log = options.log ?? createLogger({ level: 'warn', service: 'app', instance: 'session-verifier' });

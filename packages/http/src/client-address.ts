@@ -21,9 +21,7 @@ const BUCKET_GROUPS = 4;
 
 /** A setting: comma-separated addresses and networks of trusted proxies. */
 export const networks = () =>
-  field
-    .list()
-    .refine((entries) => entries.every(isNetwork), 'expected addresses or networks such as 10.0.0.0/8');
+  field.list().refine((entries) => entries.every(isNetwork), 'expected addresses or networks such as 10.0.0.0/8');
 
 /** True for an address or a network. */
 export const isNetwork = (text: string): boolean => {

@@ -43,9 +43,7 @@ export const listen = async (
   );
   // Longer than the idle timeout of load balancers, so that they close idle connections first.
   server.keepAliveTimeout = 65_000;
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) =>
-    refuseConnection(error, socket as Socket),
-  );
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuseConnection(error, socket as Socket));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ port: options.port, host: options.host, backlog: BACKLOG }, resolve);

@@ -43,9 +43,7 @@ const problemSchema = z.object({
 });
 
 const validationSchema = z.object({
-  detail: z.array(
-    z.object({ loc: z.array(z.union([z.string(), z.int()])), msg: z.string(), type: z.string() }),
-  ),
+  detail: z.array(z.object({ loc: z.array(z.union([z.string(), z.int()])), msg: z.string(), type: z.string() })),
   request_id: z.string(),
 });
 
@@ -80,8 +78,7 @@ const pathOf = (route: Operation): RouteConfig => ({
   }),
   responses: Object.fromEntries(
     Object.entries(route.responses).map(([status, { description, schema }]) => {
-      const type =
-        Number(status) === 422 || Number(status) < 400 ? 'application/json' : 'application/problem+json';
+      const type = Number(status) === 422 || Number(status) < 400 ? 'application/json' : 'application/problem+json';
       const shape = schema ?? fallbackSchema(Number(status));
       return [status, { description, ...defined({ content: shape && { [type]: { schema: shape } } }) }];
     }),

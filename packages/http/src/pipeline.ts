@@ -69,8 +69,7 @@ const isForm = (contentType: string | undefined): boolean =>
 const MAX_CONTENT_TYPE_LENGTH = 256;
 
 /** A longer header is not one of the accepted types. */
-const bounded = (contentType = ''): string =>
-  contentType.length > MAX_CONTENT_TYPE_LENGTH ? '' : contentType;
+const bounded = (contentType = ''): string => (contentType.length > MAX_CONTENT_TYPE_LENGTH ? '' : contentType);
 
 /** A repeated parameter is a list, which no string schema accepts (RFC 6749 §3.1 forbids it). */
 const formOf = (text: unknown): Record<string, string | string[]> => {
@@ -84,9 +83,7 @@ const formOf = (text: unknown): Record<string, string | string[]> => {
 };
 
 /** Runs every parser, so that the response has all failures of path, query and body. */
-const collectFailures = <T extends Record<string, () => unknown>>(
-  parsers: T,
-): { [K in keyof T]: ReturnType<T[K]> } => {
+const collectFailures = <T extends Record<string, () => unknown>>(parsers: T): { [K in keyof T]: ReturnType<T[K]> } => {
   const failures: ValidationFailure[] = [];
   const values = Object.entries(parsers).map(([name, parse]) => {
     try {

@@ -83,5 +83,4 @@ const fromParser = (error: unknown): AppError | ValidationFailure => {
 };
 
 /** Offset from the message of V8; a message without one means that the text ended too early. */
-const offsetIn = (message: string, text: string): number =>
-  Number(/position (\d+)/.exec(message)?.[1] ?? text.length);
+const offsetIn = (message: string, text: string): number => Number(/position (\d+)/.exec(message)?.[1] ?? text.length);

@@ -51,9 +51,7 @@ interface RouteOptions<P extends z.ZodObject, Q extends z.ZodObject, B extends z
   readonly responses: Readonly<Record<number, Answer>>;
   /** Runs before the body is read, so that a rejected client learns nothing about valid input. */
   readonly guard?: (req: Request, res: Response) => Promise<A> | A;
-  readonly handle: (
-    input: Input<z.output<P>, z.output<Q>, z.output<B>, A>,
-  ) => Promise<RouteReply> | RouteReply;
+  readonly handle: (input: Input<z.output<P>, z.output<Q>, z.output<B>, A>) => Promise<RouteReply> | RouteReply;
 }
 
 /** Description of an operation for the OpenAPI document. */

@@ -22,17 +22,11 @@ export class ValidationFailure extends Error {
 }
 
 /** Returns the parsed value, or throws {@link ValidationFailure} with every failure. */
-export const validate = <S extends z.ZodType>(
-  schema: S,
-  location: InputLocation,
-  value: unknown,
-): z.output<S> => {
+export const validate = <S extends z.ZodType>(schema: S, location: InputLocation, value: unknown): z.output<S> => {
   const unfit = unfitText(value, [location]);
   const parsed = schema.safeParse(value);
   if (parsed.success && unfit.length === 0) return parsed.data;
-  const failures = parsed.success
-    ? []
-    : parsed.error.issues.flatMap((issue) => failuresOf(issue, location, value));
+  const failures = parsed.success ? [] : parsed.error.issues.flatMap((issue) => failuresOf(issue, location, value));
   throw new ValidationFailure([...failures, ...unfit]);
 };
 
@@ -95,8 +89,7 @@ const sizeFailure = (
 ): readonly [type: string, msg: string] => {
   const limit = side === 'short' ? 'at least' : 'at most';
   if (origin === 'string') return [`string_too_${side}`, `String should have ${limit} ${bound} characters`];
-  if (origin === 'array' || origin === 'set')
-    return [`too_${side}`, `List should have ${limit} ${bound} items`];
+  if (origin === 'array' || origin === 'set') return [`too_${side}`, `List should have ${limit} ${bound} items`];
   const relation = side === 'short' ? 'greater_than' : 'less_than';
   const words = relation.replace('_', ' ');
   return inclusive
@@ -114,9 +107,7 @@ const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
 const unfitText = (value: unknown, loc: readonly (string | number)[], depth = 0): Failure[] => {
   // Before the schema: it would recurse to the end of the value and overflow the stack.
   if (depth > MAX_DEPTH) {
-    throw new ValidationFailure([
-      { loc, msg: `Input is nested deeper than ${MAX_DEPTH}`, type: 'value_error' },
-    ]);
+    throw new ValidationFailure([{ loc, msg: `Input is nested deeper than ${MAX_DEPTH}`, type: 'value_error' }]);
   }
   if (typeof value === 'string') return unfitString(value, loc);
   if (typeof value === 'number' && !Number.isFinite(value)) {

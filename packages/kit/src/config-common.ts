@@ -10,9 +10,7 @@ export const commonSettings = (ports: { port: number; opsPort: number }) => ({
   NODE_ENV: z
     .enum(['production', 'development', 'test'])
     .default('production')
-    .describe(
-      '`production`, `development` or `test`; production refuses example secrets and insecure options',
-    ),
+    .describe('`production`, `development` or `test`; production refuses example secrets and insecure options'),
   HOST: field.text('127.0.0.1').describe('listen address; `0.0.0.0` in a container'),
   PORT: field.port(ports.port).describe('public port'),
   OPS_PORT: field
@@ -68,9 +66,7 @@ export const redisSettings = {
     .refine((text) => parseRedisUrl(text) !== undefined, `expected ${REDIS_URL_FORMS}`)
     .describe(REDIS_URL_FORMS),
   REDIS_SENTINEL_PASSWORD: z.string().optional().describe('password of the sentinels, if they require one'),
-  REDIS_PREFIX: field
-    .text('muster:')
-    .describe('prefix of every key and Redis channel, the same for the whole fleet'),
+  REDIS_PREFIX: field.text('muster:').describe('prefix of every key and Redis channel, the same for the whole fleet'),
   REDIS_MAX_CONNECTIONS: field
     .count(20, { min: 2, max: 1_000 })
     .describe('most connections per process; in a cluster, per process and node'),

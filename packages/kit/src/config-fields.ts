@@ -31,12 +31,7 @@ export interface Ceiling {
 }
 
 /** Metadata of a limit: `field.count(…).describe(…).meta(ceiling(…))`. docs/operations/sizing.md is generated from it. */
-export const ceiling = (
-  unit: string,
-  refusal: string,
-  metric: string,
-  rule: string,
-): Pick<SettingMeta, 'ceiling'> => ({
+export const ceiling = (unit: string, refusal: string, metric: string, rule: string): Pick<SettingMeta, 'ceiling'> => ({
   ceiling: { unit, refusal, metric, rule },
 });
 
@@ -82,9 +77,7 @@ export const field = {
       .default(fallback === 'on'),
   /** An absolute URL with one of the given schemes. */
   url: (...schemes: readonly string[]) =>
-    z
-      .string()
-      .refine((text) => isUrl(text, schemes), `expected a URL that starts with ${prefixesOf(schemes)}`),
+    z.string().refine((text) => isUrl(text, schemes), `expected a URL that starts with ${prefixesOf(schemes)}`),
   /** Comma-separated absolute URLs, at least one. */
   urls: (...schemes: readonly string[]) =>
     z
@@ -140,8 +133,7 @@ export const field = {
 const isUrl = (text: string, schemes: readonly string[]): boolean =>
   schemes.some((scheme) => text.startsWith(`${scheme}://`)) && URL.canParse(text);
 
-const prefixesOf = (schemes: readonly string[]): string =>
-  schemes.map((scheme) => `${scheme}://`).join(' or ');
+const prefixesOf = (schemes: readonly string[]): string => schemes.map((scheme) => `${scheme}://`).join(' or ');
 
 /** True when the text is exactly what a browser sends as `Origin` (RFC 6454 §6.2): scheme, host, optional port. */
 export const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text;
@@ -151,9 +143,7 @@ export const isPlaceholderSecret = (text: string): boolean =>
   PLACEHOLDER.test(text) || /example|changeme|insecure/i.test(text) || new Set(text).size < 8;
 
 /** Problems of secrets, by variable, that still have an example value. */
-export const placeholderProblems = (
-  secrets: Readonly<Record<string, readonly (string | undefined)[]>>,
-): string[] =>
+export const placeholderProblems = (secrets: Readonly<Record<string, readonly (string | undefined)[]>>): string[] =>
   Object.entries(secrets)
     .filter(([, values]) => values.some((value) => value !== undefined && isPlaceholderSecret(value)))
     .map(([name]) => `${name}: an example value is rejected in production. Generate a secret`);

@@ -34,8 +34,7 @@ test('[CF1] [CF9] given invalid variables, when they are read, then every proble
     PORT: '99999',
     GUESTS: 'perhaps',
   });
-  for (const name of ['URL', 'SECRETS', 'WAIT_MS', 'PORT', 'GUESTS'])
-    expect(problem).toContain(`- ${name}: `);
+  for (const name of ['URL', 'SECRETS', 'WAIT_MS', 'PORT', 'GUESTS']) expect(problem).toContain(`- ${name}: `);
   expect(problem).not.toMatch(/hunter2|soon|99999|perhaps/);
   expect(problemOf({})).toContain('- URL: is required');
 });
@@ -81,18 +80,14 @@ test('[CF5] given an origin with more than scheme, host and port, when it is rea
 });
 
 test('on and off have the usual spellings', () => {
-  expect(
-    ['on', 'TRUE', '1', 'yes'].map((GUESTS) => readSettings(schema, { ...GOOD, GUESTS }).guests),
-  ).toEqual(Array(4).fill(true));
+  expect(['on', 'TRUE', '1', 'yes'].map((GUESTS) => readSettings(schema, { ...GOOD, GUESTS }).guests)).toEqual(
+    Array(4).fill(true),
+  );
   expect(readSettings(schema, { ...GOOD, GUESTS: 'no' }).guests).toBe(false);
 });
 
 test('example secrets are recognised', () => {
-  for (const example of [
-    'change-me-please-change-me-please',
-    'this-is-an-example-secret-0123456',
-    'a'.repeat(40),
-  ]) {
+  for (const example of ['change-me-please-change-me-please', 'this-is-an-example-secret-0123456', 'a'.repeat(40)]) {
     expect(isPlaceholderSecret(example), example).toBe(true);
   }
   expect(isPlaceholderSecret('q8Zr1-0vXk3nT7yLw2_Bd9GfHs4JcMpA')).toBe(false);
@@ -102,9 +97,7 @@ test('[CF6] a renamed variable that is still set is rejected with its new name',
   expect(problemOf({ ...GOOD, BEAT_INTERVAL_MS: '500' })).toContain(
     '- BEAT_INTERVAL_MS: renamed to HEARTBEAT_INTERVAL_MS',
   );
-  expect(problemOf({ ...GOOD, BEAT_TTL_MS_FILE: '/run/ttl' })).toContain(
-    '- BEAT_TTL_MS: renamed to HEARTBEAT_TTL_MS',
-  );
+  expect(problemOf({ ...GOOD, BEAT_TTL_MS_FILE: '/run/ttl' })).toContain('- BEAT_TTL_MS: renamed to HEARTBEAT_TTL_MS');
   expect(problemOf({ ...GOOD, BEAT_INTERVAL_MS: '' })).toBe('');
   // A variable of another service, in an environment that is shared.
   expect(problemOf({ ...GOOD, GATHER_MS: '5' })).toBe('');
@@ -134,11 +127,5 @@ test('[CF8] a variable is required only if the schema rejects its absence', () =
   });
   const rows = listSettings(optional);
   expect(rows.filter(({ isRequired }) => isRequired).map(({ name }) => name)).toEqual(['ONE']);
-  expect(rows.map(({ fallback }) => fallback)).toEqual([
-    '0',
-    undefined,
-    undefined,
-    'origin of URL',
-    undefined,
-  ]);
+  expect(rows.map(({ fallback }) => fallback)).toEqual(['0', undefined, undefined, 'origin of URL', undefined]);
 });

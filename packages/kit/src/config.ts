@@ -24,9 +24,7 @@ type Values<S extends z.ZodRawShape> = z.output<z.ZodObject<S>>;
 
 /** Values by variable: `PING_INTERVAL_MS` as `pingIntervalMs`. With a prefix: only names that start with it, without it. */
 export type SettingValues<S extends z.ZodRawShape, Prefix extends string = ''> = {
-  readonly [N in keyof Values<S> as N extends `${Prefix}${infer Name}`
-    ? CamelCase<Name>
-    : never]: Values<S>[N];
+  readonly [N in keyof Values<S> as N extends `${Prefix}${infer Name}` ? CamelCase<Name> : never]: Values<S>[N];
 };
 
 /** Variables of earlier releases, and their names today. */
@@ -82,9 +80,7 @@ const readVariable = (name: string, env: NodeJS.ProcessEnv, problems: string[]):
   try {
     return readFileSync(file, 'utf8').trimEnd();
   } catch (error) {
-    problems.push(
-      `${name}_FILE: cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`,
-    );
+    problems.push(`${name}_FILE: cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`);
     return undefined;
   }
 };

@@ -56,9 +56,7 @@ test('[HL1] [HL16] given a starting process, when every dependency was up once, 
   world.works = false;
   await health.checkNow();
   expect(health.state()).toBe('starting');
-  expect([probe('/startupz')?.status, probe('/readyz')?.status, probe('/livez')?.status]).toEqual([
-    503, 503, 200,
-  ]);
+  expect([probe('/startupz')?.status, probe('/readyz')?.status, probe('/livez')?.status]).toEqual([503, 503, 200]);
   world.works = true;
   await health.checkNow();
   world.works = false;
@@ -90,9 +88,7 @@ test('[HL8] [HL24] given the strict policy, when a dependency is down, then the 
   expect([probe('/readyz')?.status, probe('/health')?.status]).toEqual([200, 200]);
   world.works = false;
   await health.checkNow();
-  expect([probe('/readyz')?.status, probe('/health')?.status, probe('/livez')?.status]).toEqual([
-    503, 503, 200,
-  ]);
+  expect([probe('/readyz')?.status, probe('/health')?.status, probe('/livez')?.status]).toEqual([503, 503, 200]);
 });
 
 test('[HL3] [HL18] given a result older than 10 s, when health is read, then it is unknown and not up', async () => {
@@ -169,11 +165,7 @@ test.each([false, true])(
     const { world, health, probe } = setUp({ isStrict });
     world.helps = false;
     await health.checkNow();
-    expect([probe('/startupz')?.status, probe('/readyz')?.status, health.state()]).toEqual([
-      200,
-      200,
-      'degraded',
-    ]);
+    expect([probe('/startupz')?.status, probe('/readyz')?.status, health.state()]).toEqual([200, 200, 'degraded']);
     expect(JSON.parse(probe('/health')?.body ?? '')).toMatchObject({
       status: 'degraded',
       checks: { redis: { status: 'up' }, session_service: { status: 'down', reason: 'auth' } },

@@ -214,12 +214,7 @@ const createRecorder = ({ log, metrics }: HealthDeps) => {
   const up = metrics.gauge('service_dependency_up');
   const duration = metrics.histogram('service_dependency_check_duration_seconds');
   const failures = metrics.counter('service_dependency_failures_total');
-  return (
-    dependency: string,
-    before: DependencyStatus | undefined,
-    now: DependencyStatus,
-    error: unknown,
-  ) => {
+  return (dependency: string, before: DependencyStatus | undefined, now: DependencyStatus, error: unknown) => {
     up.set({ dependency }, now.status === 'up' ? 1 : 0);
     duration.observe({ dependency }, (now.latencyMs ?? 0) / 1000);
     if (now.status === 'down') failures.inc({ dependency, reason: now.reason ?? 'other' });

@@ -63,11 +63,7 @@ const SKEW_S = 60;
  * Verifies a JWT: header, then signature, then claims. Key references in the header (`jku`, `x5u`, `jwk`) are ignored.
  * `now` in ms since the epoch. Rejects only as `published.jwks` does when its keys cannot be fetched.
  */
-export const verifyJwt = async (
-  token: string,
-  requirements: JwtRequirements,
-  now: number,
-): Promise<JwtResult> => {
+export const verifyJwt = async (token: string, requirements: JwtRequirements, now: number): Promise<JwtResult> => {
   const header = headerOf(token);
   if (header === undefined) return { ok: false, fault: 'malformed' };
   if (!requirements.types.includes(typeOf(header))) return { ok: false, fault: 'type' };
@@ -107,10 +103,7 @@ const verifySignature = async (
   return { ok: true, claims: payload };
 };
 
-const optionsOf = (
-  { issuer, audience, requiredClaims, maxAgeS }: JwtRequirements,
-  now: number,
-): JWTVerifyOptions => ({
+const optionsOf = ({ issuer, audience, requiredClaims, maxAgeS }: JwtRequirements, now: number): JWTVerifyOptions => ({
   clockTolerance: SKEW_S,
   currentDate: new Date(now),
   ...(issuer === undefined ? {} : { issuer }),
@@ -145,8 +138,7 @@ const faultOf = (error: unknown): JwtFault => {
     if (error.reason === 'invalid') return 'claims';
     return CLAIM_FAULTS.get(error.claim) ?? 'claims';
   }
-  if (error instanceof errors.JOSEAlgNotAllowed || error instanceof errors.JOSENotSupported)
-    return 'algorithm';
+  if (error instanceof errors.JOSEAlgNotAllowed || error instanceof errors.JOSENotSupported) return 'algorithm';
   if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) {
     return 'unknown_key';
   }

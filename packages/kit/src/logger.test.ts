@@ -16,9 +16,7 @@ const linesOf = (code: string): Record<string, unknown>[] => {
 };
 
 test('[LG1] a line is JSON with time, level, service, instance and event', () => {
-  const [line] = linesOf(
-    `log.info({ groups: 3, text: 'a\\nb' }, 'gateway.ready'); log.debug({}, 'callback.failed');`,
-  );
+  const [line] = linesOf(`log.info({ groups: 3, text: 'a\\nb' }, 'gateway.ready'); log.debug({}, 'callback.failed');`);
   expect(line).toMatchObject({
     level: 'info',
     service: 'sample',

@@ -34,15 +34,9 @@ export const openOpsServer = async (options: OpsServerOptions): Promise<OpsServe
     if (options.handle?.(req, res)) return;
     const path = new URL(req.url ?? '/', 'http://ops').pathname;
     if (req.method !== 'GET' && req.method !== 'HEAD') {
-      return send(
-        res,
-        405,
-        { allow: 'GET, HEAD', 'content-type': PROBLEM },
-        problem(405, 'Method not allowed'),
-      );
+      return send(res, 405, { allow: 'GET, HEAD', 'content-type': PROBLEM }, problem(405, 'Method not allowed'));
     }
-    if (path === '/metrics')
-      return send(res, 200, { 'content-type': metrics.contentType }, await metrics.render());
+    if (path === '/metrics') return send(res, 200, { 'content-type': metrics.contentType }, await metrics.render());
     const probe = answerProbe(health, about, path, clock.now());
     if (probe !== undefined) return send(res, probe.status, probe.headers, probe.body);
     return send(res, 404, { 'content-type': PROBLEM }, problem(404, 'Not found'));
@@ -69,5 +63,4 @@ export const openOpsServer = async (options: OpsServerOptions): Promise<OpsServe
 };
 
 const PROBLEM = 'application/problem+json';
-const problem = (status: number, title: string): string =>
-  JSON.stringify({ type: 'about:blank', title, status });
+const problem = (status: number, title: string): string => JSON.stringify({ type: 'about:blank', title, status });

@@ -39,8 +39,7 @@ export const answerProbe = (
     case '/startupz':
       return health.started() ? answer(200, { status: 'started' }) : answer(503, { status: 'starting' });
     case '/readyz': {
-      if (expected !== undefined && expected !== about.service)
-        return answer(404, { status: 'other_service' });
+      if (expected !== undefined && expected !== about.service) return answer(404, { status: 'other_service' });
       const state = health.state();
       const isReady = health.isReady();
       const blamed = health.blamed();

@@ -40,9 +40,7 @@ export const VERSION: string = (
  * Runs a service: `--help`, `--check`, start, wait for a signal, drain, exit. The first SIGTERM or SIGINT drains for at most
  * `drainTimeoutMs`; a second signal exits at once. SIGHUP reloads the configuration.
  */
-export const runService = async <C extends { readonly common: CommonConfig }>(
-  service: Service<C>,
-): Promise<void> => {
+export const runService = async <C extends { readonly common: CommonConfig }>(service: Service<C>): Promise<void> => {
   const args = service.argv.slice(2);
   if (args.includes('--help')) return print(helpText(service), EXIT_OK);
   let config: C;
@@ -123,10 +121,7 @@ export const runUntilSignal = async (
   return stopApp(app, { log, drainMs });
 };
 
-const stopApp = async (
-  app: RunningApp,
-  { log, drainMs }: { log: Logger; drainMs: number },
-): Promise<number> => {
+const stopApp = async (app: RunningApp, { log, drainMs }: { log: Logger; drainMs: number }): Promise<number> => {
   const deadline = new AbortController();
   const stop = after(drainMs, () => deadline.abort());
   try {

@@ -45,10 +45,7 @@ export interface Child {
   /** Sends a signal to this process alone; false when it has ended. */
   kill(signal: NodeJS.Signals): boolean;
   /** Sends the signal and waits; sends SIGKILL after `deadlineMs`. */
-  stop(options: {
-    signal: NodeJS.Signals;
-    deadlineMs: number;
-  }): Promise<ChildExit & { readonly forced: boolean }>;
+  stop(options: { signal: NodeJS.Signals; deadlineMs: number }): Promise<ChildExit & { readonly forced: boolean }>;
 }
 
 /**

@@ -14,9 +14,7 @@ const plan = {
 
 test('a list becomes one line per server', () => {
   const text = renderProxyConfig('bind @BIND@\n  @GATEWAYS@\n  @SESSION_SERVICES@\n', plan);
-  expect(text).toBe(
-    'bind 127.0.0.1:8080\n  server a 127.0.0.1:1\n  server b 127.0.0.1:2\n  server s 127.0.0.1:3\n',
-  );
+  expect(text).toBe('bind 127.0.0.1:8080\n  server a 127.0.0.1:1\n  server b 127.0.0.1:2\n  server s 127.0.0.1:3\n');
 });
 
 test('a name with many addresses becomes a server-template resolved by DNS', () => {

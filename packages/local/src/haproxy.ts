@@ -79,8 +79,7 @@ export const renderProxyConfig = (template: string, plan: ProxyPlan): string => 
   };
   return template.replaceAll(/@([A-Z_]+)@/g, (_, name: string) => {
     const value = values[name];
-    if (value === undefined)
-      throw new ProxyConfigError(`haproxy.cfg.template: the placeholder @${name}@ has no value`);
+    if (value === undefined) throw new ProxyConfigError(`haproxy.cfg.template: the placeholder @${name}@ has no value`);
     return value;
   });
 };

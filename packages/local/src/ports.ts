@@ -57,8 +57,7 @@ export const freePorts = async (count: number, random: () => number = Math.rando
     const port = LOWEST_PORT + Math.floor(random() * (HIGHEST_PORT - LOWEST_PORT));
     if ((await isPortFree(port)) && (await reservePort(port))) found.add(port);
   }
-  if (found.size < count)
-    throw new Error(`no ${count} free ports between ${LOWEST_PORT} and ${HIGHEST_PORT}`);
+  if (found.size < count) throw new Error(`no ${count} free ports between ${LOWEST_PORT} and ${HIGHEST_PORT}`);
   return [...found];
 };
 

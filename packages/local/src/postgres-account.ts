@@ -31,14 +31,7 @@ export const postgresAccount = (log: (line: string) => void): PostgresAccount =>
   const existing = findAccount();
   if (existing !== undefined) return existing;
   log(`adding the system user ${SYSTEM_USER}: Postgres does not run as root`);
-  spawnSync('useradd', [
-    '--system',
-    '--user-group',
-    '--no-create-home',
-    '--shell',
-    '/usr/sbin/nologin',
-    SYSTEM_USER,
-  ]);
+  spawnSync('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', SYSTEM_USER]);
   const made = findAccount();
   if (made !== undefined) return made;
   throw new PostgresSetupError(

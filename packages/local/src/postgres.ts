@@ -128,12 +128,7 @@ export const removePostgresData = (dataDir: string): void => {
   rmSync(join(FALLBACK_DIRECTORY, directoryKey(wanted)), { recursive: true, force: true });
 };
 
-const initialise = (
-  initdb: string,
-  dataDir: string,
-  account: PostgresAccount,
-  env: NodeJS.ProcessEnv,
-): void => {
+const initialise = (initdb: string, dataDir: string, account: PostgresAccount, env: NodeJS.ProcessEnv): void => {
   // Initialised beside the data directory and renamed when complete: an interrupted attempt is not taken for a cluster.
   const unfinished = `${dataDir}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
@@ -142,8 +137,7 @@ const initialise = (
   const passwordFile = `${dataDir}.password`;
   try {
     writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
-    if (account.uid !== undefined && account.gid !== undefined)
-      chownSync(passwordFile, account.uid, account.gid);
+    if (account.uid !== undefined && account.gid !== undefined) chownSync(passwordFile, account.uid, account.gid);
     const done = spawnSync(
       initdb,
       [
@@ -155,9 +149,7 @@ const initialise = (
       { ...account, cwd: '/', env: { ...env, LC_ALL: 'C' }, encoding: 'utf8' },
     );
     if (done.status !== 0) {
-      throw new PostgresSetupError(
-        `initdb failed in ${dataDir}:\n${done.stderr || done.error?.message || ''}`,
-      );
+      throw new PostgresSetupError(`initdb failed in ${dataDir}:\n${done.stderr || done.error?.message || ''}`);
     }
     writeFileSync(join(unfinished, PASSWORD_FILE), `${password}\n`, { mode: 0o600 });
     rmdirSync(dataDir);

@@ -40,9 +40,7 @@ export interface FindOptions {
 /** Path of the first of these programs on `path` or in the system directories. */
 export const findProgram = (names: readonly string[], path: string): string | undefined =>
   names
-    .flatMap((name) =>
-      [...path.split(delimiter), ...SYSTEM_DIRECTORIES].map((directory) => join(directory, name)),
-    )
+    .flatMap((name) => [...path.split(delimiter), ...SYSTEM_DIRECTORIES].map((directory) => join(directory, name)))
     .find(isExecutable);
 
 const isExecutable = (path: string): boolean => {

@@ -57,18 +57,13 @@ export const findPrometheus = (options: FindOptions): Promise<Program> =>
 /** The configuration of the repository, with the addresses of this fleet. Throws {@link PrometheusConfigError}. */
 export const renderPrometheusConfig = (text: string, plan: PrometheusPlan): string => {
   if (!DISCOVERY.test(text))
-    throw new PrometheusConfigError(
-      'prometheus.yml: expected http_sd_configs with a URL that ends in /sd/prometheus',
-    );
+    throw new PrometheusConfigError('prometheus.yml: expected http_sd_configs with a URL that ends in /sd/prometheus');
   return text
     .replace(DISCOVERY, (_, indent: string, path: string, refresh: string) =>
       plan.discovery.map((url) => `${indent}- url: ${url}${path}\n${refresh}`).join(''),
     )
     .replace(ALERTMANAGER, 'targets: []')
-    .replace(
-      RULES,
-      (_, indent: string, name: string) => `${indent}- ${JSON.stringify(`${plan.rulesDir}/${name}`)}`,
-    )
+    .replace(RULES, (_, indent: string, name: string) => `${indent}- ${JSON.stringify(`${plan.rulesDir}/${name}`)}`)
     .replace(INTERVAL, `${plan.intervalS}s`)
     .replace('scrape_timeout: 5s', `scrape_timeout: ${Math.min(5, plan.intervalS)}s`);
 };

@@ -86,9 +86,7 @@ const untilReady = async (spec: ServerSpec, child: Child, signal?: AbortSignal):
   for (;;) {
     signal?.throwIfAborted();
     if (!child.isRunning()) {
-      throw new StartError(
-        withLines(`${name} ended while starting (${describeExit(await child.exited)})`, child),
-      );
+      throw new StartError(withLines(`${name} ended while starting (${describeExit(await child.exited)})`, child));
     }
     if (await spec.isReady().catch(() => false)) return;
     if (performance.now() > deadline) {

@@ -131,10 +131,7 @@ export const REPLY_ERRORS: Readonly<Record<ReplyError, ReplyErrorText>> = {
 };
 
 /** Reply error with the cause after a colon. */
-export const errorWithReason = (
-  code: ReplyError,
-  reason: string,
-): ReplyErrorText & { readonly code: ReplyError } => {
+export const errorWithReason = (code: ReplyError, reason: string): ReplyErrorText & { readonly code: ReplyError } => {
   const { message, temporary } = REPLY_ERRORS[code];
   return { code, message: `${message}: ${reason}`, temporary };
 };

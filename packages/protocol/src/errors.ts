@@ -79,10 +79,7 @@ export class AppError extends Error {
   readonly extra: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, options: AppErrorOptions = {}) {
-    super(
-      options.detail ?? ERRORS[code].title,
-      options.cause === undefined ? undefined : { cause: options.cause },
-    );
+    super(options.detail ?? ERRORS[code].title, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'AppError';
     this.code = code;
     this.detail = options.detail;

@@ -71,16 +71,11 @@ test('[DL1] given any change of a text, when a delta is encoded, then it produce
 
 test('[DL1] given any bytes, when a delta is encoded, then it produces the target', () => {
   fc.assert(
-    fc.property(
-      fc.uint8Array({ maxLength: 300 }),
-      fc.uint8Array({ maxLength: 40 }),
-      fc.nat(300),
-      (base, more, at) => {
-        const target = Uint8Array.from([...base.subarray(0, at), ...more, ...base.subarray(at)]);
-        const delta = encodeDelta(base, target);
-        if (delta !== undefined) expect(applied(base, delta)).toEqual(target);
-      },
-    ),
+    fc.property(fc.uint8Array({ maxLength: 300 }), fc.uint8Array({ maxLength: 40 }), fc.nat(300), (base, more, at) => {
+      const target = Uint8Array.from([...base.subarray(0, at), ...more, ...base.subarray(at)]);
+      const delta = encodeDelta(base, target);
+      if (delta !== undefined) expect(applied(base, delta)).toEqual(target);
+    }),
     { numRuns: 300 },
   );
 });
@@ -88,10 +83,7 @@ test('[DL1] given any bytes, when a delta is encoded, then it produces the targe
 test('[DL2] given characters of several bytes, when a delta is encoded, then no character is split', () => {
   fc.assert(
     fc.property(parts, fc.nat(30), word, (some, at, other) => {
-      const delta = encodeDelta(
-        utf8.encode(some.join('')),
-        utf8.encode([other, ...some.toSpliced(at, 1)].join('')),
-      );
+      const delta = encodeDelta(utf8.encode(some.join('')), utf8.encode([other, ...some.toSpliced(at, 1)].join('')));
       if (delta !== undefined) strict.decode(delta);
     }),
     { numRuns: 500, examples: [[['ł'.repeat(30)], 0, 'ń'.repeat(30)]] },

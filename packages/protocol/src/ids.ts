@@ -20,17 +20,14 @@ export const parseGroupName = (text: string): GroupName | undefined =>
 /** Cause for which a text is not a group name, for an error text. */
 export const groupNameFault = (text: string): string => {
   const cause =
-    text.length > MAX_GROUP_NAME_LENGTH
-      ? `has ${text.length} characters`
-      : 'has characters other than printable ASCII';
+    text.length > MAX_GROUP_NAME_LENGTH ? `has ${text.length} characters` : 'has characters other than printable ASCII';
   return `${cause}; a name has 1 to ${MAX_GROUP_NAME_LENGTH} printable ASCII characters`;
 };
 
 export const isTenantName = (text: string): boolean => TENANT.test(text);
 
 /** Undefined for anything but a canonical lower-case UUID. */
-export const parseClientId = (text: string): ClientId | undefined =>
-  UUID.test(text) ? (text as ClientId) : undefined;
+export const parseClientId = (text: string): ClientId | undefined => (UUID.test(text) ? (text as ClientId) : undefined);
 
 /** User of the synthetic check of the health aggregator. */
 export const SYNTHETIC_CHECK_USER = 'muster-journey';

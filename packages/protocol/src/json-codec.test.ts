@@ -26,9 +26,7 @@ describe('replies', () => {
   });
 
   test('[RP3] given presence, statistics, history and client infos, when they are encoded, then zero values are kept', () => {
-    expect(encodeReply({ id: 1, is: 'presence', result: new Map() })).toBe(
-      '{"id":1,"presence":{"presence":{}}}',
-    );
+    expect(encodeReply({ id: 1, is: 'presence', result: new Map() })).toBe('{"id":1,"presence":{"presence":{}}}');
     expect(encodeReply({ id: 1, is: 'presence_stats', result: { clients: 0, users: 0 } })).toBe(
       '{"id":1,"presence_stats":{"num_clients":0,"num_users":0}}',
     );
@@ -62,8 +60,7 @@ describe('replies', () => {
   test('[RP6] given names that need escaping, when a message is encoded, then it is valid JSON', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.json(), (name, data) => {
-        const text =
-          publicationPushHead(name) + encodePublication({ data, offset: 7 }) + PUBLICATION_PUSH_TAIL;
+        const text = publicationPushHead(name) + encodePublication({ data, offset: 7 }) + PUBLICATION_PUSH_TAIL;
         const { push } = JSON.parse(text) as { push: { channel: string; pub: { offset: number } } };
         expect(push.channel).toBe(JSON.parse(JSON.stringify(name)));
         expect(push.pub.offset).toBe(7);

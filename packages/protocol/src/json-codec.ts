@@ -93,10 +93,7 @@ const pushBody = (push: Push): string => {
   switch (push.is) {
     case 'join':
     case 'leave':
-      return object(
-        text('channel', push.channel),
-        raw(push.is, object(raw('info', encodeClientInfo(push.info)))),
-      );
+      return object(text('channel', push.channel), raw(push.is, object(raw('info', encodeClientInfo(push.info)))));
     case 'unsubscribe':
       return object(
         text('channel', push.channel),
@@ -155,12 +152,10 @@ const expiry = (result: SubRefreshResult): string =>
   object(flag('expires', result.expires), number('ttl', result.ttlS));
 
 /* One member each, or nothing for a zero value. Names are ours and need no escaping. */
-const text = (name: string, value: string | undefined): string =>
-  value ? `"${name}":${JSON.stringify(value)}` : '';
+const text = (name: string, value: string | undefined): string => (value ? `"${name}":${JSON.stringify(value)}` : '');
 const number = (name: string, value: number | undefined): string => (value ? `"${name}":${value}` : '');
 const flag = (name: string, value: boolean | undefined): string => (value ? `"${name}":true` : '');
-const raw = (name: string, json: string | undefined): string =>
-  json === undefined ? '' : `"${name}":${json}`;
+const raw = (name: string, json: string | undefined): string => (json === undefined ? '' : `"${name}":${json}`);
 
 const object = (...members: readonly string[]): string => {
   let body = '';

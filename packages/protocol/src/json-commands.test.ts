@@ -51,12 +51,9 @@ describe('frames', () => {
     '{"id":1,"subscribe":{"channel":"a","offset":1e300}}',
     '{"id":1,"history":{"channel":"a","since":3}}',
     '{"id":1,"connect":{"subs":{"a":1}}}',
-  ])(
-    '[FR3] given a field of the wrong type, when the frame is decoded, then it is malformed: %s',
-    (frame) => {
-      expect(why(frame)).toBe('bad_field');
-    },
-  );
+  ])('[FR3] given a field of the wrong type, when the frame is decoded, then it is malformed: %s', (frame) => {
+    expect(why(frame)).toBe('bad_field');
+  });
 
   test('[FR4] given unknown members and null, when a command is decoded, then both count as absent', () => {
     expect(decode('{"id":1,"connect":null,"publish":{"channel":"a","data":1,"novel":[]},"more":2}')).toEqual([

@@ -42,8 +42,7 @@ export const convertPush = (json: string, compactId = 0): Uint8Array => {
   ] as const) {
     const event = memberText(push, name);
     const info = event === undefined ? undefined : memberText(event, 'info');
-    if (info !== undefined)
-      return pushMessage(writer.message(field, new MessageWriter().message(1, infoOf(info))));
+    if (info !== undefined) return pushMessage(writer.message(field, new MessageWriter().message(1, infoOf(info))));
   }
   return pushMessage(writer);
 };

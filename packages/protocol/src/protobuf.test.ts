@@ -12,9 +12,7 @@ const only = (bytes: Uint8Array) => new Fields(splitMessages(bytes)[0] ?? new Ui
 
 describe('Protobuf', () => {
   test('[PB10] given length-delimited commands, when a frame is decoded, then they are in order', () => {
-    const connect = new MessageWriter()
-      .number(1, 1)
-      .message(4, new MessageWriter().text(1, 'token').text(4, 'js'));
+    const connect = new MessageWriter().number(1, 1).message(4, new MessageWriter().text(1, 'token').text(4, 'js'));
     const subs = new MessageWriter()
       .text(1, 'room')
       .flag(3, true)
@@ -59,8 +57,7 @@ describe('Protobuf', () => {
     const whole = frame(
       new MessageWriter().number(1, 7).message(7, new MessageWriter().text(1, 'a').bytes(2, utf8('1'))),
     );
-    for (let size = 0; size < whole.length; size++)
-      expect(decodeProtobufFrame(whole.subarray(0, size)).ok).toBe(false);
+    for (let size = 0; size < whole.length; size++) expect(decodeProtobufFrame(whole.subarray(0, size)).ok).toBe(false);
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void decodeProtobufFrame(bytes)),
       { numRuns: 500 },
@@ -76,9 +73,7 @@ describe('Protobuf', () => {
         (data, offset, tags) => {
           const info = { user: 'ann', client: 'c' };
           const pub = encodePublication({ data, info, offset, tags });
-          const push = only(convertPush(publicationPushHead('room') + pub + PUBLICATION_PUSH_TAIL)).message(
-            4,
-          );
+          const push = only(convertPush(publicationPushHead('room') + pub + PUBLICATION_PUSH_TAIL)).message(4);
           expect(push?.text(2)).toBe('room');
           const publication = push?.message(4);
           expect(publication?.text(4)).toBe(data);

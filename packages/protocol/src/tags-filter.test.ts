@@ -25,9 +25,7 @@ test.each([
 });
 
 test('[TF1] given a missing tag, when a leaf is evaluated, then only neq, nin and nex match', () => {
-  const holding = ['eq', 'neq', 'in', 'nin', 'ex', 'nex', 'sw', 'lt', 'gte'].filter((cmp) =>
-    accepts(leaf(cmp), {}),
-  );
+  const holding = ['eq', 'neq', 'in', 'nin', 'ex', 'nex', 'sw', 'lt', 'gte'].filter((cmp) => accepts(leaf(cmp), {}));
   expect(holding).toEqual(['neq', 'nin', 'nex']);
   expect(accepts(leaf('ex', { key: '__proto__' }), {})).toBe(false);
 });
@@ -40,16 +38,15 @@ test('[TF2] given and, or and not, when they are evaluated, then they combine th
       { op: 'or', nodes: [leaf('gt'), leaf('eq', { key: 'm' })] },
     ],
   };
-  expect([
-    accepts(filter, { n: '6' }),
-    accepts(filter, { n: '5' }),
-    accepts(filter, { n: '1', m: '5' }),
-  ]).toEqual([true, false, true]);
+  expect([accepts(filter, { n: '6' }), accepts(filter, { n: '5' }), accepts(filter, { n: '1', m: '5' })]).toEqual([
+    true,
+    false,
+    true,
+  ]);
 });
 
 test('[TF3] given a malformed, too deep or too large filter, when it is parsed, then it is rejected without an exception', () => {
-  const deep = (levels: number): unknown =>
-    levels === 0 ? leaf('eq') : { op: 'not', nodes: [deep(levels - 1)] };
+  const deep = (levels: number): unknown => (levels === 0 ? leaf('eq') : { op: 'not', nodes: [deep(levels - 1)] });
   const wide = { op: 'or', nodes: Array(64).fill(leaf('eq')) };
   for (const bad of [
     null,

@@ -31,9 +31,7 @@ export const createTouchBuffer = ({ redis }: { redis: RedisConnections }): Touch
     add: async (touches) => {
       const bySet = Map.groupBy(touches, ({ id }) => keyOf(id));
       await redis.retry((lane) =>
-        Promise.all(
-          [...bySet].map(([key, ofSet]) => lane.zadd(key, 'GT', ...ofSet.flatMap(({ id, at }) => [at, id]))),
-        ),
+        Promise.all([...bySet].map(([key, ofSet]) => lane.zadd(key, 'GT', ...ofSet.flatMap(({ id, at }) => [at, id])))),
       );
     },
     take: async (limit) => {

@@ -48,15 +48,7 @@ const createWorld = () => {
 };
 
 test('[EV1] given malformed messages and unknown kinds, when they are parsed, then they are undefined and unknown', () => {
-  for (const text of [
-    '',
-    'x',
-    '1-0 2-0',
-    '1-0 2-0 {',
-    '1-0 2-0 null',
-    '1-0 2-0 {"k":"end"}',
-    '1-0 2-0 {"k":1}',
-  ]) {
+  for (const text of ['', 'x', '1-0 2-0', '1-0 2-0 {', '1-0 2-0 null', '1-0 2-0 {"k":"end"}', '1-0 2-0 {"k":1}']) {
     expect(parseBusMessage(text)).toBeUndefined();
   }
   expect(parseBusMessage('1-0 2-0 {"k":"tenant-end"}')?.content).toEqual({ is: 'unknown' });

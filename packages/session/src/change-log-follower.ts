@@ -1,9 +1,4 @@
-import {
-  compareStreamIds,
-  parsePayload,
-  type SessionBusMessage,
-  type SessionChange,
-} from './session-events.ts';
+import { compareStreamIds, parsePayload, type SessionBusMessage, type SessionChange } from './session-events.ts';
 
 /** Change log as a follower reads it. */
 export interface ChangeLog {

@@ -47,9 +47,7 @@ test('[CK4] hostile headers read as nothing or as empty tokens', () => {
   expect(readSessionCookies(`${NAME}=`, NAME)).toEqual(['']);
   expect(readSessionCookies(`${NAME}=s:${'a'.repeat(65_536)}`, NAME)).toEqual(['']);
   expect(readSessionCookies('__proto__=s:x; constructor=s:y', NAME)).toEqual([]);
-  fc.assert(
-    fc.property(fc.string(), (text) => readSessionCookies(`${text}; ${NAME}=${text}`, NAME).length <= 64),
-  );
+  fc.assert(fc.property(fc.string(), (text) => readSessionCookies(`${text}; ${NAME}=${text}`, NAME).length <= 64));
 });
 
 test('[CK5] clearing repeats the attributes', () => {
@@ -65,9 +63,7 @@ test('[CK5] clearing repeats the attributes', () => {
 });
 
 test('[CK6] embed mode is SameSite=None and Partitioned', () => {
-  expect(sessionCookie(NAME, token, { secure: true, embed: true })).toMatch(
-    /Secure; Partitioned; SameSite=None/,
-  );
+  expect(sessionCookie(NAME, token, { secure: true, embed: true })).toMatch(/Secure; Partitioned; SameSite=None/);
 });
 
 test('[CK7] the name follows the scheme of the public address', () => {

@@ -77,21 +77,13 @@ test('[CR4] given many credentials, when they are checked, then four are looked 
 });
 
 test('[CR4] given any statuses, when they are checked, then a live credential wins unless an earlier check failed', async () => {
-  const standing = fc.constantFrom<CredentialStatus>(
-    'forged',
-    'invalid',
-    'stale',
-    'ended',
-    'unavailable',
-    'live',
-  );
+  const standing = fc.constantFrom<CredentialStatus>('forged', 'invalid', 'stale', 'ended', 'unavailable', 'live');
   await fc.assert(
     fc.asyncProperty(fc.array(standing, { maxLength: 4 }), async (standings) => {
       const decisive = standings.findIndex((one) => one === 'live' || one === 'unavailable');
       const { won } = await decide(standings);
       if (decisive >= 0) expect(won).toBe(decisive);
-      else if (standings.length > 0)
-        expect(['forged', 'invalid', 'stale', 'ended']).toContain(standings[won!]);
+      else if (standings.length > 0) expect(['forged', 'invalid', 'stale', 'ended']).toContain(standings[won!]);
     }),
   );
 });

@@ -9,11 +9,7 @@ export interface SessionGrant {
 }
 
 /** True if a grant allows this action in this group. */
-export const isGranted = (
-  grants: readonly SessionGrant[] | undefined,
-  group: string,
-  action: GroupAction,
-): boolean =>
+export const isGranted = (grants: readonly SessionGrant[] | undefined, group: string, action: GroupAction): boolean =>
   grants?.some((grant) => matchesGroup(grant.groups, group) && grant.allow.includes(action)) ?? false;
 
 /** True if one pattern includes all groups of `wanted`, a name or a prefix before `*`. */

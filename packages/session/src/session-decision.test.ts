@@ -1,12 +1,7 @@
 import { createFakeClock } from '@muster/testkit/fake-clock';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { expect, test } from 'vitest';
-import {
-  createRejectedTokens,
-  evaluateSession,
-  evaluateTicket,
-  type SessionDecision,
-} from './session-decision.ts';
+import { createRejectedTokens, evaluateSession, evaluateTicket, type SessionDecision } from './session-decision.ts';
 import type { Snapshot, SnapshotRead } from './session-snapshot.ts';
 import type { SessionSourceResult } from './session-source.ts';
 import { hashSecret, newSessionId } from './token.ts';

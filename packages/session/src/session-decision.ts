@@ -179,9 +179,7 @@ const decideBySource = (result: SessionSourceResult, hash: Buffer, now: number):
   const checked = checkSnapshot(hash, snapshot, now);
   // The source has just read it, so its age does not count.
   if (checked.ok || checked.why === 'stale') return { is: 'live', snapshot, from: 'service' };
-  return checked.why === 'mismatch'
-    ? { is: 'invalid', from: 'service' }
-    : endedBy(snapshot, checked.why, 'service');
+  return checked.why === 'mismatch' ? { is: 'invalid', from: 'service' } : endedBy(snapshot, checked.why, 'service');
 };
 
 /** Decides about a token whose signature is valid, and confirms the new secret of a rotation. Never rejects. */
@@ -196,18 +194,11 @@ export const evaluateSession = async (
 };
 
 /** Decides about the holder of a redeemed ticket by the secret that it was issued under. Never rejects. */
-export const evaluateTicket = (
-  deps: SessionDecisionDeps,
-  { id, secretHash }: TicketHolder,
-): Promise<SessionDecision> =>
+export const evaluateTicket = (deps: SessionDecisionDeps, { id, secretHash }: TicketHolder): Promise<SessionDecision> =>
   decideSession(deps, { id, hash: Buffer.from(secretHash, 'base64url') }, SESSION_SERVICE);
 
 /** Reports the use of a rotation's new secret in the background, which ends the previous secret. */
-const confirmSecret = (
-  { source, clock, log }: SessionDecisionDeps,
-  hash: Buffer,
-  snapshot: Snapshot,
-): void => {
+const confirmSecret = ({ source, clock, log }: SessionDecisionDeps, hash: Buffer, snapshot: Snapshot): void => {
   if (source.confirm === undefined || !confirmsRotation(hash, snapshot, clock.now())) return;
   source.confirm(snapshot.id, snapshot.rev).catch((error: unknown) => {
     log.debug({ error }, 'session.confirm_failed');

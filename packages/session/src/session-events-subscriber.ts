@@ -145,8 +145,7 @@ const createFollower = (deps: SessionEventsSubscriberDeps): ChangeLogFollower =>
 const changeLog = (redis: RedisConnections): ChangeLog => {
   const keys = busKeys(redis.prefix);
   return {
-    top: async () =>
-      (await redis.retry((lane) => lane.xrevrange(keys.log, '+', '-', 'COUNT', 1)))[0]?.[0] ?? '0-0',
+    top: async () => (await redis.retry((lane) => lane.xrevrange(keys.log, '+', '-', 'COUNT', 1)))[0]?.[0] ?? '0-0',
     epoch: async () => (await redis.retry((lane) => lane.get(keys.epoch))) ?? undefined,
     range: async (from) => {
       const entries = await redis.retry((lane) => lane.xrange(keys.log, from, '+', 'COUNT', PAGE));

@@ -21,8 +21,7 @@ export const busKeys = (prefix: string) => ({
   epoch: `${prefix}{bus}epoch`,
 });
 
-const EMIT =
-  script(`local l=redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1); local p=l[1] and l[1][1] or '0-0'
+const EMIT = script(`local l=redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1); local p=l[1] and l[1][1] or '0-0'
 local id=redis.call('XADD',KEYS[1],'MAXLEN','~',ARGV[3],'*','m',ARGV[2])
 redis.call(ARGV[4],ARGV[1],p..' '..id..' '..ARGV[2]); return id`);
 
@@ -57,11 +56,7 @@ export const emitSessionBusHeartbeat = async (
 ): Promise<{ epoch: string; isNew: boolean; top: string }> => {
   const keys = busKeys(redis.prefix);
   const answer = await redis.retry((lane) =>
-    HEARTBEAT(
-      lane,
-      [keys.log, keys.epoch],
-      [keys.channel, candidate, Math.trunc(now), redis.channels.publishCommand],
-    ),
+    HEARTBEAT(lane, [keys.log, keys.epoch], [keys.channel, candidate, Math.trunc(now), redis.channels.publishCommand]),
   );
   const [epoch, made, top] = Array.isArray(answer) ? answer : [];
   return { epoch: String(epoch), isNew: made === 1, top: String(top) };
@@ -102,9 +97,7 @@ export const parsePayload = (payload: string): SessionBusMessage['content'] | un
     return typeof k === 'string' ? { is: 'unknown' } : undefined;
   }
   if (!Array.isArray(ids)) return undefined;
-  const known = ids.filter(
-    (id): id is SessionId => typeof id === 'string' && parseSessionId(id) !== undefined,
-  );
+  const known = ids.filter((id): id is SessionId => typeof id === 'string' && parseSessionId(id) !== undefined);
   return {
     is: 'change',
     change: {

@@ -27,9 +27,7 @@ export const writeSessionPresence = async (
   counts: readonly (readonly [SessionId, number])[],
 ): Promise<void> => {
   await redis.retry((lane) =>
-    Promise.all(
-      counts.map(([id, count]) => WRITE(lane, [keyOf(redis.prefix, id)], [gateway, count, ENTRY_TTL_MS])),
-    ),
+    Promise.all(counts.map(([id, count]) => WRITE(lane, [keyOf(redis.prefix, id)], [gateway, count, ENTRY_TTL_MS]))),
   );
 };
 

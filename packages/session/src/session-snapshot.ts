@@ -116,9 +116,7 @@ export const createSnapshotStore = ({
     const key = keyOf(snapshot.id);
     const json = JSON.stringify(snapshot);
     const life = lifeOf(snapshot, clock.now());
-    const found = await redis.retry((lane) =>
-      healed(lane, key, () => PUT(lane, [key], [snapshot.rev, json, life])),
-    );
+    const found = await redis.retry((lane) => healed(lane, key, () => PUT(lane, [key], [snapshot.rev, json, life])));
     if (typeof found !== 'string') return { ok: true };
     const newer = decodeSnapshot(found);
     if (newer.is !== 'missing') return { ok: false, newer };
@@ -133,9 +131,7 @@ export const createSnapshotStore = ({
       return decodeSnapshot(await redis.retry((lane) => ignoringWrongType(lane.get(key))), id);
     },
     readMany: async (ids) => {
-      const values = await redis.retry((lane) =>
-        Promise.all(ids.map((id) => ignoringWrongType(lane.get(keyOf(id))))),
-      );
+      const values = await redis.retry((lane) => Promise.all(ids.map((id) => ignoringWrongType(lane.get(keyOf(id))))));
       return values.map((value, index) => decodeSnapshot(value, ids[index]));
     },
     refresh: async (snapshot) => {
@@ -197,8 +193,7 @@ const lifeOf = (snapshot: Snapshot, now: number): number => {
   return Math.max(1, Math.ceil(left * (1 - jitter / 10)));
 };
 
-const isWrongType = (error: unknown): boolean =>
-  error instanceof Error && error.message.includes('WRONGTYPE');
+const isWrongType = (error: unknown): boolean => error instanceof Error && error.message.includes('WRONGTYPE');
 
 const ignoringWrongType = async (reading: Promise<string | null>): Promise<string | null> => {
   try {

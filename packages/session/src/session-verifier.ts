@@ -4,12 +4,7 @@ import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { LRUCache } from 'lru-cache';
 import { createTouchBuffer, createTouchThrottle } from './activity.ts';
-import {
-  type CredentialHeaders,
-  type CredentialStatus,
-  firstLiveSession,
-  readCredential,
-} from './credential.ts';
+import { type CredentialHeaders, type CredentialStatus, firstLiveSession, readCredential } from './credential.ts';
 import { createRejectedTokens, evaluateSession, type SessionDecision } from './session-decision.ts';
 import { createSessionEventsSubscriber } from './session-events-subscriber.ts';
 import { createSnapshotStore, type Snapshot } from './session-snapshot.ts';
@@ -143,11 +138,7 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
 type SignedToken = Extract<VerifiedToken, { ok: true }>;
 
 /** Records the activity of sessions in Redis in the background, at most once per interval and session. */
-const createActivityRecorder = ({
-  redis,
-  clock,
-  log,
-}: SessionVerifierOptions): ((session: Snapshot) => void) => {
+const createActivityRecorder = ({ redis, clock, log }: SessionVerifierOptions): ((session: Snapshot) => void) => {
   const throttle = createTouchThrottle({ clock });
   const buffer = createTouchBuffer({ redis });
   return (session) => {
@@ -176,9 +167,7 @@ const statusOf = (verified: Verified): CredentialStatus => {
 
 const rejectedBy = (decision: Exclude<SessionDecision, { is: 'live' }>): Verified => ({
   result:
-    decision.is === 'ended'
-      ? { ok: false, why: 'ended', reason: decision.reason }
-      : { ok: false, why: decision.is },
+    decision.is === 'ended' ? { ok: false, why: 'ended', reason: decision.reason } : { ok: false, why: decision.is },
   source: decision.from,
 });
 
@@ -187,8 +176,7 @@ const applyRequirements = (session: Snapshot, require: Requirements, clock: Cloc
   if (require.tenant !== undefined && require.tenant !== session.tenant) return { ok: false, why: 'invalid' };
   const authenticatedAt = session.about?.auth.time ?? session.createdAt;
   const isWeak = require.aal !== undefined && session.aal < require.aal;
-  const isOld =
-    require.maxAuthAgeS !== undefined && clock.now() - authenticatedAt > require.maxAuthAgeS * 1_000;
+  const isOld = require.maxAuthAgeS !== undefined && clock.now() - authenticatedAt > require.maxAuthAgeS * 1_000;
   return isWeak || isOld ? { ok: false, why: 'step_up', require } : { ok: true, session };
 };
 

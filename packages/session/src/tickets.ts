@@ -29,13 +29,7 @@ const TICKET_BYTES = 32;
 export const isTicket = (text: string): boolean => TICKET.test(text);
 
 /** Tickets in Redis under `<prefix>t:{<hash>}`; Redis stores hashes only. */
-export const createTicketStore = ({
-  redis,
-  random,
-}: {
-  redis: RedisConnections;
-  random: Random;
-}): TicketStore => {
+export const createTicketStore = ({ redis, random }: { redis: RedisConnections; random: Random }): TicketStore => {
   const keyOf = (ticket: string): string =>
     `${redis.prefix}t:{${createHash('sha256').update(ticket).digest('base64url')}}`;
   return {

@@ -87,8 +87,7 @@ test('[TK7] ids and secrets do not repeat', () => {
 test('[TK13] signatures are compared in constant time, also those that are wrong from the first character', () => {
   const compare = vi.spyOn(nodeCrypto, 'timingSafeEqual');
   const start = token.lastIndexOf('.') + 1;
-  const wrongAt = (at: number): string =>
-    token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
+  const wrongAt = (at: number): string => token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
   try {
     for (const forged of [wrongAt(start), wrongAt(token.length - 1)]) {
       compare.mockClear();

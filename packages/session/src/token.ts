@@ -55,9 +55,7 @@ export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
       if (id === undefined || secret === undefined) return { ok: false, why: 'malformed' };
       // cookie-signature compares whole strings: two spellings of the same MAC bytes are two tokens.
       const keyIndex = keys.findIndex((key) => unsign(token, key) !== false);
-      return keyIndex < 0
-        ? { ok: false, why: 'bad_signature' }
-        : { ok: true, id: id as SessionId, secret, keyIndex };
+      return keyIndex < 0 ? { ok: false, why: 'bad_signature' } : { ok: true, id: id as SessionId, secret, keyIndex };
     },
   };
 };
@@ -72,12 +70,9 @@ const requireSecrets = (secrets: unknown): string => {
   const isText = secrets.every((secret) => typeof secret === 'string' && secret !== '');
   if (!isText) throw new TypeError('sessionSecrets: expected strings that are not empty');
   if (secrets.some((secret) => secret.includes(','))) {
-    throw new TypeError(
-      'sessionSecrets: a secret holds a comma; SESSION_SECRETS is a list, split it at its commas',
-    );
+    throw new TypeError('sessionSecrets: a secret holds a comma; SESSION_SECRETS is a list, split it at its commas');
   }
   const [first] = secrets as string[];
-  if (first === undefined)
-    throw new TypeError('sessionSecrets: expected at least one secret, got an empty array');
+  if (first === undefined) throw new TypeError('sessionSecrets: expected at least one secret, got an empty array');
   return first;
 };

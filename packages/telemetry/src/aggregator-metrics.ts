@@ -63,17 +63,7 @@ export const FLEET = {
     labels: {
       service: SERVICE,
       probe: ['http', 'ws'],
-      result: [
-        'ok',
-        'timeout',
-        'refused',
-        'reset',
-        'unready',
-        'http_error',
-        'bad_body',
-        'no_socket',
-        'unreachable',
-      ],
+      result: ['ok', 'timeout', 'refused', 'reset', 'unready', 'http_error', 'bad_body', 'no_socket', 'unreachable'],
     },
     panel: { ...probing, by: ['service', 'result'] },
   }),
@@ -102,13 +92,10 @@ export const FLEET = {
     combinations: 60,
     panel: { ...changes, by: ['service', 'from', 'to'] },
   }),
-  fleet_detection_seconds: histogram(
-    'Time from the last good observation of an instance to its status down.',
-    {
-      buckets: DETECTION,
-      panel: changes,
-    },
-  ),
+  fleet_detection_seconds: histogram('Time from the last good observation of an instance to its status down.', {
+    buckets: DETECTION,
+    panel: changes,
+  }),
   fleet_incidents_open: gauge('Open incidents.', {
     labels: { severity: ['degraded', 'partial_outage', 'major_outage'] },
     panel: { ...changes, by: ['severity'], as: 'max' },

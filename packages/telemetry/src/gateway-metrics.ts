@@ -82,14 +82,11 @@ export const GATEWAY = {
     },
     panel: { ...traffic, by: ['direction', 'type'] },
   }),
-  gateway_message_bytes_total: counter(
-    'Bytes of frames from protocol clients, and of publications to sockets.',
-    {
-      labels: { direction: ['in', 'out'] },
-      zero: true,
-      panel: traffic,
-    },
-  ),
+  gateway_message_bytes_total: counter('Bytes of frames from protocol clients, and of publications to sockets.', {
+    labels: { direction: ['in', 'out'] },
+    zero: true,
+    panel: traffic,
+  }),
   gateway_message_size_bytes: histogram('Size of publications received from the bus.', {
     labels: { direction: ['out'] },
     buckets: SIZE,
@@ -123,13 +120,10 @@ export const GATEWAY = {
     zero: true,
     panel: { ...recovery, by: ['result'] },
   }),
-  gateway_recovery_duration_seconds: histogram(
-    'Duration of the recovery of a subscription, whether complete or not.',
-    {
-      buckets: STD,
-      panel: recovery,
-    },
-  ),
+  gateway_recovery_duration_seconds: histogram('Duration of the recovery of a subscription, whether complete or not.', {
+    buckets: STD,
+    panel: recovery,
+  }),
   gateway_recovered_messages_total: counter('Publications delivered by recovery.', {
     zero: true,
     panel: recovery,
@@ -254,10 +248,7 @@ export const GATEWAY = {
     buckets: STD,
     panel: bus,
   }),
-  gateway_bus_canary_last_success_timestamp_seconds: gauge(
-    'Time of the last successful loopback probe over the bus.',
-    {
-      panel: { ...bus, by: ['instance'], as: 'age' },
-    },
-  ),
+  gateway_bus_canary_last_success_timestamp_seconds: gauge('Time of the last successful loopback probe over the bus.', {
+    panel: { ...bus, by: ['instance'], as: 'age' },
+  }),
 } as const;

@@ -51,9 +51,7 @@ const TABLE = {
   'postgres.connection_held': warn('A connection has been checked out for more than 10 s; `holder` took it.'),
   'postgres.connection_cut': error('A connection was checked out for more than 60 s and was closed.'),
   'postgres.idle_connection_lost': debug('The server closed an idle connection of the pool.'),
-  'postgres.no_statement_timeout': warn(
-    'The role has no statement_timeout and the pooler does not pass one.',
-  ),
+  'postgres.no_statement_timeout': warn('The role has no statement_timeout and the pooler does not pass one.'),
   'database.migrated': info('Schema migrations were applied; `applied` lists them.'),
   'database.migration_failed': warn('The schema could not be migrated or checked; it is tried again.'),
   'database.connection_budget': info(
@@ -62,20 +60,14 @@ const TABLE = {
   'database.connection_count_failed': debug('Postgres or Redis did not return its connection counts.'),
 
   // Session bus
-  'session.bus_silent': warn(
-    'No heartbeat arrived on the session bus for 3 s; the subscription is reopened.',
-  ),
+  'session.bus_silent': warn('No heartbeat arrived on the session bus for 3 s; the subscription is reopened.'),
   'session.bus_reachable': info('Heartbeats arrive on the session bus again.'),
   'session.bus_subscribe_failed': warn('The subscription to the session bus failed; it is tried again.'),
   'session.bus_subscribed': info('The subscription to the session bus is active again.'),
   'session.bus_catch_up_failed': warn('Missed changes could not be read from the change stream.'),
   'session.bus_caught_up': info('Missed changes were read from the change stream.'),
-  'session.bus_lost': warn(
-    'Changes were missed and are no longer in the stream; every session is checked again.',
-  ),
-  'session.bus_replayed': warn(
-    'Redis lost the change stream; recent changes were published again from Postgres.',
-  ),
+  'session.bus_lost': warn('Changes were missed and are no longer in the stream; every session is checked again.'),
+  'session.bus_replayed': warn('Redis lost the change stream; recent changes were published again from Postgres.'),
   'session.bus_heartbeat_failed': debug('A heartbeat of the session bus could not be published.'),
 
   // Sessions
@@ -87,25 +79,15 @@ const TABLE = {
   'session.cache_write_failed': debug('A session snapshot could not be written to Redis.'),
   'session.touch_failed': debug('Session activity could not be recorded; it is kept and tried again.'),
   'session.touch_unreadable': debug('Recent session activity could not be read from Redis.'),
-  'session.expiry_sweep_failed': debug(
-    'A pass that ends expired sessions and deletes ended sessions failed.',
-  ),
+  'session.expiry_sweep_failed': debug('A pass that ends expired sessions and deletes ended sessions failed.'),
   'session.addresses_rewritten': info('Stored addresses were made as strict as SESSION_IP_MODE.'),
   'session.guest_refused': info('A guest session was refused by a limit; written once per second and limit.'),
   'session.reuse_detected': warn('A superseded session secret was presented; `action` is the response.'),
   'session.reuse_record_failed': warn('The reuse of a secret could not be written to the audit log.'),
-  'session.impersonations_end_failed': debug(
-    'Impersonations of an ended session could not be ended with it.',
-  ),
-  'session.signing_key_record_failed': debug(
-    'The first use of a signing key could not be recorded in Redis.',
-  ),
-  'session.legacy_import_failed': debug(
-    'A session of express-session was not imported; `why` is the reason.',
-  ),
-  'session.propagation_pending': warn(
-    'A committed change was not published; the outbox relay publishes it later.',
-  ),
+  'session.impersonations_end_failed': debug('Impersonations of an ended session could not be ended with it.'),
+  'session.signing_key_record_failed': debug('The first use of a signing key could not be recorded in Redis.'),
+  'session.legacy_import_failed': debug('A session of express-session was not imported; `why` is the reason.'),
+  'session.propagation_pending': warn('A committed change was not published; the outbox relay publishes it later.'),
   'outbox.relayed': info('The relay published changes that were pending in the outbox.'),
   'outbox.relay_failed': debug('The outbox could not be read.'),
   'outbox.delivery_failed': debug('An outbox row could not be published; it is tried again.'),
@@ -130,9 +112,7 @@ const TABLE = {
   'gateway.groups_open': warn('Without GROUPS_FILE every client may subscribe and publish to every group.'),
   'gateway.handshake_failed': error('A WebSocket upgrade failed with 500.'),
   'gateway.handshake_refused': info('A WebSocket upgrade was refused; `reason` is the cause.'),
-  'gateway.connect_refused': info(
-    'The credential of a `connect` command was refused; `reason` is the cause.',
-  ),
+  'gateway.connect_refused': info('The credential of a `connect` command was refused; `reason` is the cause.'),
   'gateway.api_refused': info('A call of the server API had no valid key or form.'),
   'gateway.api_call_failed': info('A call of the server API was answered with an error.'),
   'gateway.api_failed': error('A call of the server API failed with an internal error.'),
@@ -159,33 +139,23 @@ const TABLE = {
   'incident.kept_in_memory': warn('An incident could not be written to Redis; it is kept and written later.'),
   'synthetic_check.passed': info('The synthetic check succeeds, for the first time or again.'),
   'synthetic_check.failed': warn('The synthetic check fails at `step`.'),
-  'synthetic_check.share_failed': debug(
-    'The result of the synthetic check could not be shared through Redis.',
-  ),
+  'synthetic_check.share_failed': debug('The result of the synthetic check could not be shared through Redis.'),
   'uptime_history.write_failed': debug('Uptime history could not be written; it is tried again.'),
-  'consensus.withdrawal_granted': info(
-    'An instance with a local fault was allowed to leave the load balancer.',
-  ),
+  'consensus.withdrawal_granted': info('An instance with a local fault was allowed to leave the load balancer.'),
   'registry.unreachable': warn('The registry cannot be read because Redis is unavailable.'),
-  'registry.read_failed': warn(
-    'The registry could not be read for a reason other than an unavailable Redis.',
-  ),
+  'registry.read_failed': warn('The registry could not be read for a reason other than an unavailable Redis.'),
   'registry.reachable': info('The registry can be read again.'),
   'target.resolution_failed': warn('An entry of TARGETS could not be resolved.'),
   'webhook.dropped': error('A webhook was not delivered within its retries and was dropped.'),
   'webhook.queue_unreadable': debug('The queue of webhooks could not be read from Redis.'),
   'operator.directive': warn('An operator drained or resumed an instance.'),
-  'operator.incident_noted': warn(
-    'An operator wrote to an incident: a note, an acknowledgement or a closure.',
-  ),
+  'operator.incident_noted': warn('An operator wrote to an incident: a note, an acknowledgement or a closure.'),
   'operator.published': warn('An operator published to a group.'),
   'operator.signed_out': warn('An operator ended a session, or all sessions of a user.'),
   'operator.tail_token_issued': warn('An operator received a token to tail a group for 60 s.'),
   'operator.upstream_failed': debug('A service did not answer a request of an operator.'),
   'operator.key_refused': error('A service refused the API key of the aggregator; `variable` names it.'),
-  'operator.socket_lookup_failed': debug(
-    'The sockets of a session could not be requested from the gateways.',
-  ),
+  'operator.socket_lookup_failed': debug('The sockets of a session could not be requested from the gateways.'),
 } as const;
 
 type Table = typeof TABLE;

@@ -91,15 +91,11 @@ const SERIES_BESIDE_BUCKETS = 3;
 /** Most label combinations of a metric per process. */
 export const combinationsOf = ({ labels, combinations }: Metric): number =>
   combinations ??
-  Object.values(labels).reduce(
-    (product, values) => product * ('atMost' in values ? values.atMost : values.length),
-    1,
-  );
+  Object.values(labels).reduce((product, values) => product * ('atMost' in values ? values.atMost : values.length), 1);
 
 /** Budget of a metric: most series per process. */
 export const budgetOf = (metric: Metric): number =>
-  combinationsOf(metric) *
-  (metric.kind === 'histogram' ? (metric.buckets?.length ?? 0) + SERIES_BESIDE_BUCKETS : 1);
+  combinationsOf(metric) * (metric.kind === 'histogram' ? (metric.buckets?.length ?? 0) + SERIES_BESIDE_BUCKETS : 1);
 
 /** Unit of a metric, by its name. */
 export const unitOf = (name: string): 'seconds' | 'bytes' | 'ratio' | 'time' | 'count' => {
@@ -111,9 +107,7 @@ export const unitOf = (name: string): 'seconds' | 'bytes' | 'ratio' | 'time' | '
 };
 
 /** Edges in seconds for work below a millisecond. */
-export const MICRO = [
-  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
-] as const;
+export const MICRO = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1] as const;
 /** Edges in seconds for requests and round trips. The limits of the objectives, 25 and 250 ms, are edges. */
 export const STD = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const;
 /** Edges in seconds for lifetimes of hours. */

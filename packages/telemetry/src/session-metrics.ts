@@ -60,13 +60,10 @@ export const SESSION = {
     zero: true,
     panel: { ...lifecycle, by: ['kind', 'action'] },
   }),
-  session_revocation_propagation_seconds: histogram(
-    'Time from the commit of a change to its publication on the bus.',
-    {
-      buckets: STD,
-      panel: background,
-    },
-  ),
+  session_revocation_propagation_seconds: histogram('Time from the commit of a change to its publication on the bus.', {
+    buckets: STD,
+    panel: background,
+  }),
   session_outbox_waiting: gauge('Committed changes older than a second that are not yet published.', {
     panel: { ...background, as: 'max' },
   }),

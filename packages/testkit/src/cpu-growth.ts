@@ -23,11 +23,7 @@ type Work = () => unknown;
  * {@link MAX_CPU_GROWTH}, more batches run, because a disturbed minimum decreases. Inputs should fit the CPU caches and
  * be so large that the input dominates the call.
  */
-export const cpuGrowthOf = async (
-  size: number,
-  make: (size: number) => Work,
-  rounds = ROUNDS,
-): Promise<number> => {
+export const cpuGrowthOf = async (size: number, make: (size: number) => Work, rounds = ROUNDS): Promise<number> => {
   const [small, large] = [make(size), make(size * INPUT_FACTOR)];
   await cpuMs(2 * INPUT_FACTOR, small);
   await cpuMs(2, large);

@@ -89,10 +89,7 @@ export const openDedicatedRedisCluster = async ({
   };
 };
 
-const formCluster = async (
-  nodes: readonly (ClusterNode & { busPort: number })[],
-  size: number,
-): Promise<void> => {
+const formCluster = async (nodes: readonly (ClusterNode & { busPort: number })[], size: number): Promise<void> => {
   const share = Math.ceil(SLOTS / size);
   for (const [at, { direct, port, busPort }] of nodes.entries()) {
     await direct.call('CLUSTER', 'SET-CONFIG-EPOCH', at + 1);
@@ -118,14 +115,8 @@ const formCluster = async (
 
 const findOwner = async (nodes: readonly ClusterNode[], slot: number): Promise<ClusterNode> => {
   for (const node of nodes) {
-    const ranges = (await node.direct.cluster('SLOTS')) as unknown as [
-      number,
-      number,
-      [string, number, string],
-    ][];
-    const mine = ranges.some(
-      ([from, to, [, , id]]) => id === node.id && slot >= Number(from) && slot <= Number(to),
-    );
+    const ranges = (await node.direct.cluster('SLOTS')) as unknown as [number, number, [string, number, string]][];
+    const mine = ranges.some(([from, to, [, , id]]) => id === node.id && slot >= Number(from) && slot <= Number(to));
     if (mine) return node;
   }
   throw new Error(`slot ${slot} has no owner`);

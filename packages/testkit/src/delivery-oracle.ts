@@ -80,22 +80,15 @@ export const createDeliveryOracle = (): DeliveryOracle => {
         resynced: () => void events.push({ is: 'resync', published: statesOf(group).length }),
       };
     },
-    incompleteSubscribers: () =>
-      subscribers.filter((subscriber) => gapsOf(subscriber).missing.length > 0).length,
+    incompleteSubscribers: () => subscribers.filter((subscriber) => gapsOf(subscriber).missing.length > 0).length,
     report: () => ({
       acknowledged: [...groups.values()].flat().filter((state) => state === 'acknowledged').length,
       deliveries: subscribers.reduce((sum, { events }) => sum + numbersOf(events).length, 0),
       missing: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).missing)),
       announced: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).announced)),
-      announcedLate: subscribers.flatMap((subscriber) =>
-        labelled(subscriber, gapsOf(subscriber).announcedLate),
-      ),
-      duplicates: subscribers.flatMap((subscriber) =>
-        labelled(subscriber, duplicatesIn(numbersOf(subscriber.events))),
-      ),
-      misordered: subscribers.flatMap((subscriber) =>
-        labelled(subscriber, outOfOrderIn(numbersOf(subscriber.events))),
-      ),
+      announcedLate: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).announcedLate)),
+      duplicates: subscribers.flatMap((subscriber) => labelled(subscriber, duplicatesIn(numbersOf(subscriber.events)))),
+      misordered: subscribers.flatMap((subscriber) => labelled(subscriber, outOfOrderIn(numbersOf(subscriber.events)))),
       unexpected: subscribers.flatMap((subscriber) =>
         labelled(
           subscriber,
@@ -124,10 +117,7 @@ const classifyGaps = ({ from, events }: Subscriber, states: readonly Publication
 };
 
 /** Ranges of the resyncs: up to the next received number or, at the end, up to the published count. */
-const announcedRanges = (
-  events: readonly SubscriberEvent[],
-  from: number,
-): [after: number, before: number][] =>
+const announcedRanges = (events: readonly SubscriberEvent[], from: number): [after: number, before: number][] =>
   events.flatMap((event, index) => {
     if (event.is !== 'resync') return [];
     const before = numbersOf(events.slice(0, index));

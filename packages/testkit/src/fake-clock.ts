@@ -19,8 +19,7 @@ export const createFakeClock = (now: number = DEFAULT_NOW): FakeClock => {
     now: () => wall,
     monotonic: () => elapsed,
     advance(ms) {
-      if (ms < 0)
-        throw new RangeError('advance: expected a positive duration; setWallClock can go backwards');
+      if (ms < 0) throw new RangeError('advance: expected a positive duration; setWallClock can go backwards');
       wall += ms;
       elapsed += ms;
     },

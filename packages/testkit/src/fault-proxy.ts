@@ -41,10 +41,7 @@ interface Pair {
 const MARK_WITHIN_BYTES = 4_096;
 
 /** Opens a proxy for the server of a URL such as `redis://127.0.0.1:6379`. */
-export const openFaultProxy = async (
-  targetUrl: string,
-  { only }: FaultProxyOptions = {},
-): Promise<FaultProxy> => {
+export const openFaultProxy = async (targetUrl: string, { only }: FaultProxyOptions = {}): Promise<FaultProxy> => {
   const target = new URL(targetUrl);
   const pairs = new Set<Pair>();
   let mode: Mode = { is: 'pass' };

@@ -21,16 +21,10 @@ export interface StoreBackend extends RunningStores {
  * answers, else the local binaries of `npm start`. `TEST_STORES=containers` requires containers, `TEST_STORES=binaries`
  * skips the engine. Disposing it stops what it started.
  */
-export const openStoreBackend = async (
-  env: NodeJS.ProcessEnv,
-  log: (line: string) => void,
-): Promise<StoreBackend> => {
+export const openStoreBackend = async (env: NodeJS.ProcessEnv, log: (line: string) => void): Promise<StoreBackend> => {
   const { stores, source } = await chooseStores(env, log);
   try {
-    const [redis, postgres] = await Promise.all([
-      redisVersion(stores.redisUrl),
-      postgresVersion(stores.databaseUrl),
-    ]);
+    const [redis, postgres] = await Promise.all([redisVersion(stores.redisUrl), postgresVersion(stores.databaseUrl)]);
     return {
       redisUrl: stores.redisUrl,
       databaseUrl: stores.databaseUrl,
@@ -65,9 +59,7 @@ const chooseStores = async (
 };
 
 /** Containers, or the reason without them. */
-const tryContainers = async (
-  env: NodeJS.ProcessEnv,
-): Promise<{ stores: RunningStores } | { why: string }> => {
+const tryContainers = async (env: NodeJS.ProcessEnv): Promise<{ stores: RunningStores } | { why: string }> => {
   if (env['TEST_STORES'] === 'binaries') return { why: 'TEST_STORES=binaries' };
   if (!(await dockerAnswers(env))) return { why: 'no Docker engine answers' };
   try {
@@ -92,9 +84,7 @@ const startLocal = async (
   const directory = stack.use(await openTestDirectory());
   const start = async (spec: ServerSpec): Promise<void> => {
     const child = await directory.start(spec);
-    stack.defer(
-      async () => void (await child.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs })),
-    );
+    stack.defer(async () => void (await child.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs })));
   };
   const [redisPort = 0, postgresPort = 0] = await freePorts(2);
   const openRedis = async (): Promise<string> => {
@@ -112,10 +102,7 @@ const startLocal = async (
     await start(server.spec);
     return server.url('postgres');
   };
-  const [redis, database] = await Promise.all([
-    configured.redis ?? openRedis(),
-    configured.database ?? openPostgres(),
-  ]);
+  const [redis, database] = await Promise.all([configured.redis ?? openRedis(), configured.database ?? openPostgres()]);
   const owned = stack.move();
   return { redisUrl: redis, databaseUrl: database, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };

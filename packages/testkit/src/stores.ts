@@ -48,9 +48,7 @@ export const testStores = async ({ migrate }: { migrate?: Migrate } = {}): Promi
 };
 
 /** {@link testStores} by hooks: opened before the first test of the file or `describe`, dropped after the last. */
-export const useTestStores = (
-  options: { migrate?: Migrate } = {},
-): Omit<TestStores, typeof Symbol.asyncDispose> => {
+export const useTestStores = (options: { migrate?: Migrate } = {}): Omit<TestStores, typeof Symbol.asyncDispose> => {
   let stores: TestStores | undefined;
   const opened = (): TestStores => {
     if (stores === undefined) throw new Error('the stores are available in tests and hooks only');

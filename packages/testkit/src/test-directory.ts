@@ -55,5 +55,4 @@ export const removeStaleTestDirectories = async (): Promise<void> => {
 };
 
 /** True for a file of the current user. */
-const isOwnedByUser = (file: string): boolean =>
-  statSync(file, { throwIfNoEntry: false })?.uid === process.getuid?.();
+const isOwnedByUser = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.uid === process.getuid?.();

@@ -30,9 +30,7 @@ export const openUnresponsiveServer = async (): Promise<UnresponsiveServer> => {
   await once(fillers[0] as Socket, 'connect');
   if (await acceptsConnection(port)) {
     await close();
-    throw new Error(
-      'unresponsive server: expected a full backlog, but the platform accepted another connection',
-    );
+    throw new Error('unresponsive server: expected a full backlog, but the platform accepted another connection');
   }
   return { port, [Symbol.asyncDispose]: close };
 };

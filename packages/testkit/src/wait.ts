@@ -37,12 +37,9 @@ export const until = async <T>(
       last = error;
     }
     if (performance.now() >= deadline) {
-      throw new Error(
-        `timed out after ${timeoutMs} ms waiting for ${what}; last value: ${formatValue(last)}`,
-        {
-          ...(last instanceof Error && { cause: last }),
-        },
-      );
+      throw new Error(`timed out after ${timeoutMs} ms waiting for ${what}; last value: ${formatValue(last)}`, {
+        ...(last instanceof Error && { cause: last }),
+      });
     }
     await sleep(intervalMs);
   }

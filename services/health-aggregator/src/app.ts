@@ -71,9 +71,7 @@ export const createApp = async (config: AggregatorConfig, runtime: Runtime): Pro
     checkIntervals: checkIntervalsFor(config.probeIntervalMs),
     thresholds: failureThresholdsFor(common.heartbeatIntervalMs, config.probeIntervalMs),
   });
-  const events = stack.use(
-    createFleetEvents({ snapshot: fleet.snapshot, random, maxStreams: config.maxEventStreams }),
-  );
+  const events = stack.use(createFleetEvents({ snapshot: fleet.snapshot, random, maxStreams: config.maxEventStreams }));
   const deps: Dependencies = { config, runtime, about, metrics, redis, health, fleet, events };
   let leaderTasks: LeaderTasks | undefined;
   const ports = stack.use(await openPorts(deps, () => leaderTasks));
@@ -163,20 +161,14 @@ const startJobs = async (deps: Dependencies, { port, opsPort }: Ports): Promise<
   const instruments = createFleetMetrics(metrics, fleet, () => events.size);
   stack.use(await startCollector({ config, runtime, redis, fleet, instruments, report }));
   const keys = aggregatorKeys(redis.prefix, common.fleetName);
-  const leaderTasks = stack.use(
-    await startLeaderTasks({ config, runtime, redis, keys, metrics, fleet, instance }),
-  );
+  const leaderTasks = stack.use(await startLeaderTasks({ config, runtime, redis, keys, metrics, fleet, instance }));
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs }));
   const owned = stack.move();
   return { ...leaderTasks, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
-const selfReport = (
-  instance: InstanceIdentity,
-  health: Health,
-  load: Record<string, number>,
-): SelfReport => ({
+const selfReport = (instance: InstanceIdentity, health: Health, load: Record<string, number>): SelfReport => ({
   id: instance.id,
   service: instance.service,
   name: instance.name,

@@ -35,32 +35,21 @@ export const settings = z.object({
     .describe(
       'addresses, host names and SRV records of instances, comma-separated; an instance there without a heartbeat is shown as unregistered',
     ),
-  STALE_AFTER_MS: field
-    .ms(15_000, { min: 1_000 })
-    .describe('age of an observation after which it counts as `unknown`'),
+  STALE_AFTER_MS: field.ms(15_000, { min: 1_000 }).describe('age of an observation after which it counts as `unknown`'),
   PROBE_INTERVAL_MS: field
     .ms(2_000, { min: 100 })
     .describe('interval of HTTP probes of a healthy instance; a quarter of it after a failure'),
   PROBE_TIMEOUT_MS: field.ms(1_000, { min: 50 }).describe('timeout of an HTTP probe'),
-  WEBSOCKET_PROBE_INTERVAL_MS: field
-    .ms(15_000, { min: 1_000 })
-    .describe('interval of WebSocket probes of a gateway'),
+  WEBSOCKET_PROBE_INTERVAL_MS: field.ms(15_000, { min: 1_000 }).describe('interval of WebSocket probes of a gateway'),
   MAX_EVENT_STREAMS: field
     .count(1_000, { min: 1, max: 100_000 })
     .describe('open `/v1/fleet/events` streams; further requests are answered 503')
     .meta(
-      ceiling(
-        'open event streams',
-        '503 with `Retry-After`',
-        'http_server_refusals_total{code="OVERLOADED"}',
-        'FE2',
-      ),
+      ceiling('open event streams', '503 with `Retry-After`', 'http_server_refusals_total{code="OVERLOADED"}', 'FE2'),
     ),
   LEADER_LEASE_MS: field
     .ms(6_000, { min: 300 })
-    .describe(
-      'lifetime of the leader lease; without renewal another aggregator takes over after at most a third more',
-    ),
+    .describe('lifetime of the leader lease; without renewal another aggregator takes over after at most a third more'),
   INCIDENT_AFTER_MS: field
     .ms(5_000, { min: 100 })
     .describe(
@@ -73,10 +62,7 @@ export const settings = z.object({
       'expected a list of http:// or https:// addresses',
     )
     .describe('URLs that are notified when an incident is opened, updated or closed, comma-separated'),
-  WEBHOOK_SECRET: field
-    .secret({ min: 16 })
-    .optional()
-    .describe('HMAC secret of webhook signatures, at least 16 bytes'),
+  WEBHOOK_SECRET: field.secret({ min: 16 }).optional().describe('HMAC secret of webhook signatures, at least 16 bytes'),
   OPS_TOKEN: field
     .secret({ min: 16 })
     .optional()
@@ -94,9 +80,7 @@ export const settings = z.object({
   SERVER_API_KEYS: field
     .secrets({ min: 16 })
     .optional()
-    .describe(
-      'keys of the server API of the gateways, at least 16 bytes each; the first is used for operators',
-    ),
+    .describe('keys of the server API of the gateways, at least 16 bytes each; the first is used for operators'),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
     .describe('hosts of tenants, the same as in the gateways; used by group streams and synthetic checks'),

@@ -46,20 +46,14 @@ const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => numb
   const connections = metrics.gauge('fleet_capacity_connections');
   const imbalance = metrics.gauge('fleet_imbalance_ratio');
   const heartbeatAge = metrics.gauge('fleet_heartbeat_age_seconds');
-  const setServiceGauges = ({
-    service,
-    status,
-    expected: wanted,
-    instances: members,
-  }: ServiceSnapshot): void => {
+  const setServiceGauges = ({ service, status, expected: wanted, instances: members }: ServiceSnapshot): void => {
     expected.set({ service }, wanted);
     for (const each of SERVICE_STATUSES) statuses.set({ service, status: each }, each === status ? 1 : 0);
     for (const state of INSTANCE_STATES) {
       instances.set({ service, state }, members.filter((member) => member.state === state).length);
     }
     flapping.set({ service }, members.filter((member) => member.flapping).length);
-    for (const { name, beatAgeMs } of members)
-      heartbeatAge.set({ service, instance_name: name }, beatAgeMs / 1_000);
+    for (const { name, beatAgeMs } of members) heartbeatAge.set({ service, instance_name: name }, beatAgeMs / 1_000);
   };
   metrics.onCollect(() => {
     const snapshot = fleet.snapshot();
@@ -68,8 +62,7 @@ const registerGauges = (metrics: Metrics, fleet: FleetState, streams: () => numb
     frozen.set(snapshot.frozen ? 1 : 0);
     age.set(snapshot.ageMs / 1_000);
     clients.set(streams());
-    for (const gauge of [instances, expected, statuses, flapping, connections, imbalance, heartbeatAge])
-      gauge.reset();
+    for (const gauge of [instances, expected, statuses, flapping, connections, imbalance, heartbeatAge]) gauge.reset();
     snapshot.services.forEach(setServiceGauges);
     for (const [service, { used, limit, imbalance: ratio }] of Object.entries(capacityOf(snapshot))) {
       connections.set({ service, kind: 'used' }, used);

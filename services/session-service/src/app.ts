@@ -33,10 +33,7 @@ export interface SessionServiceApp extends RunningApp {
 }
 
 /** Opens the stores, connects the core to them, opens both ports, then starts the heartbeat. Starts without its stores, too. */
-export const createApp = async (
-  config: SessionServiceConfig,
-  runtime: Runtime,
-): Promise<SessionServiceApp> => {
+export const createApp = async (config: SessionServiceConfig, runtime: Runtime): Promise<SessionServiceApp> => {
   const { common } = config;
   const { clock, log } = runtime;
   await using stack = new AsyncDisposableStack();

@@ -359,9 +359,7 @@ const checkMany = async (
       const state = await evaluateRecord(authentication, id, found.get(id));
       if (state.is === 'live') return { id, state: 'live', snapshot: state.snapshot };
       const tenant = found.get(id)?.tenant;
-      return tenant === undefined
-        ? { id, state: 'unknown' }
-        : { id, state: 'ended', reason: state.reason, tenant };
+      return tenant === undefined ? { id, state: 'unknown' } : { id, state: 'ended', reason: state.reason, tenant };
     }),
   );
 };

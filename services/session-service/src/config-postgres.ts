@@ -39,17 +39,13 @@ const isEncoded = (text: string): boolean => {
 export const postgresSettings = {
   DATABASE_URL: z.string().refine(isPostgresUrl, `expected ${POSTGRES_URL_FORM}`).describe(POSTGRES_URL_FORM),
   PG_POOL_SIZE: field.count(10, { min: 1, max: 1_000 }).describe('connections that are kept open'),
-  PG_MAX_OVERFLOW: field
-    .count(5, { max: 1_000 })
-    .describe('further connections during a burst, closed when idle'),
+  PG_MAX_OVERFLOW: field.count(5, { max: 1_000 }).describe('further connections during a burst, closed when idle'),
   PG_POOL_TIMEOUT_MS: field
     .ms(30_000)
     .describe('longest wait for a connection of the pool; requests give up after 2 s'),
   PG_PREPARED_STATEMENTS: field
     .onOff('on')
-    .describe(
-      'named prepared statements; `off` behind a pooler without support, such as PgBouncer before 1.21',
-    ),
+    .describe('named prepared statements; `off` behind a pooler without support, such as PgBouncer before 1.21'),
 };
 
 /** {@link postgresSettings} without their prefix: `url`, `poolSize`, … */

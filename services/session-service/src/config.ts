@@ -44,9 +44,7 @@ export const settings = z.object({
     .describe('for pages embedded in other sites: cookies get `SameSite=None; Partitioned`; https only'),
   ALLOWED_ORIGINS: field
     .origins()
-    .describe(
-      'origins that may send state-changing requests with a session cookie, comma-separated, compared exactly',
-    )
+    .describe('origins that may send state-changing requests with a session cookie, comma-separated, compared exactly')
     .meta({ fallback: 'origin of PUBLIC_URL' }),
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
@@ -138,15 +136,11 @@ export const settings = z.object({
   TRUSTED_PROXIES: networks().describe(
     'addresses or networks of load balancers whose `X-Forwarded-For` is trusted, comma-separated',
   ),
-  OUTBOX_POLL_MS: field
-    .ms(500, { min: 50 })
-    .describe('interval of the outbox relay, which publishes pending changes'),
+  OUTBOX_POLL_MS: field.ms(500, { min: 50 }).describe('interval of the outbox relay, which publishes pending changes'),
   SWEEP_INTERVAL_MS: field
     .ms(5_000, { min: 50 })
     .describe('interval of the sweep, which stores activity and ends expired sessions'),
-  ENDED_RETENTION_DAYS: field
-    .count(30, { min: 1, max: 3_650 })
-    .describe('days after which ended sessions are deleted'),
+  ENDED_RETENTION_DAYS: field.count(30, { min: 1, max: 3_650 }).describe('days after which ended sessions are deleted'),
   GUEST_RETENTION_HOURS: field
     .count(24, { min: 1, max: 87_600 })
     .describe('hours after which ended guest sessions are deleted'),

@@ -53,9 +53,7 @@ interface LegacyDeps {
 export const createLegacyImport = (deps: LegacyDeps) => ({
   cookieName: deps.cookieName,
   /** Undefined when the cookies are not sessions of express-session, or cannot be imported. */
-  importSession: async (
-    request: LegacyRequest,
-  ): Promise<{ session: SessionRecord; token: string } | undefined> => {
+  importSession: async (request: LegacyRequest): Promise<{ session: SessionRecord; token: string } | undefined> => {
     const signed = readSessionCookies(request.cookieHeader, deps.cookieName)
       .map((value) => unsignExpressSessionCookie(value, deps.secrets))
       .filter((sid) => sid !== undefined);

@@ -55,8 +55,4 @@ export const reportKeyAges = ({ redis, clock, log, metrics }: KeyAgeDeps) => {
 };
 
 const fingerprintOf = (secret: string): string =>
-  createHash('sha256')
-    .update('muster/session/key-sighting\0')
-    .update(secret)
-    .digest('base64url')
-    .slice(0, 16);
+  createHash('sha256').update('muster/session/key-sighting\0').update(secret).digest('base64url').slice(0, 16);

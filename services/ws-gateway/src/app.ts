@@ -46,9 +46,7 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   const checks = { redis: () => checkRedis(redis, engine.bus) };
   // Clients whose sessions are in Redis are served without a session service.
   const optionalChecks = { session_service: gateway.checkSessionService };
-  const health = stack.use(
-    createHealth({ clock, log, metrics, checks, optionalChecks, isStrict: common.isStrict }),
-  );
+  const health = stack.use(createHealth({ clock, log, metrics, checks, optionalChecks, isStrict: common.isStrict }));
   redis.onConnectionChange(() => void health.checkNow('redis'));
   await waitForBus(engine.bus);
 
@@ -150,8 +148,7 @@ const drainOf = (
 
 /** Waits for the bus for up to two seconds; a gateway starts without Redis, too. */
 const waitForBus = async (bus: Pick<Bus, 'isUp'>): Promise<void> => {
-  for (let waited = 0; !bus.isUp() && waited < BUS_TIMEOUT_MS; waited += BUS_POLL_MS)
-    await sleep(BUS_POLL_MS);
+  for (let waited = 0; !bus.isUp() && waited < BUS_TIMEOUT_MS; waited += BUS_POLL_MS) await sleep(BUS_POLL_MS);
 };
 
 const loadOf = (engine: GatewayEngine, limit: number): Record<string, number> => {

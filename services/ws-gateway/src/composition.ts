@@ -19,11 +19,7 @@ import { createTokenSigner } from '@muster/session/token';
 import { type Authenticator, createAuthenticator, identityOfSession } from './auth/authenticator.ts';
 import { withConnectionLimits } from './auth/connection-limits.ts';
 import { createHandshakeQueue } from './auth/handshake-queue.ts';
-import {
-  createJwtAuthenticator,
-  type JwtAuthenticator,
-  type JwtAuthenticatorDeps,
-} from './auth/jwt-authenticator.ts';
+import { createJwtAuthenticator, type JwtAuthenticator, type JwtAuthenticatorDeps } from './auth/jwt-authenticator.ts';
 import { createJwtVerifier } from './auth/jwt-verifier.ts';
 import { createRejectedCredentials, withRejectionLog } from './auth/rejected-credentials.ts';
 import { createSessionActivity } from './auth/session-activity.ts';
@@ -43,12 +39,7 @@ const POSITION_CHECK_MS = 5_000;
 const DEFAULT_TABLE = { withoutNamespace: DEFAULT_OPTIONS, namespaces: new Map() };
 
 /** Everything between Redis and the sockets. */
-export const composeGateway = (
-  config: GatewayConfig,
-  runtime: Runtime,
-  redis: RedisConnections,
-  metrics: Metrics,
-) => {
+export const composeGateway = (config: GatewayConfig, runtime: Runtime, redis: RedisConnections, metrics: Metrics) => {
   const { clock, random, log } = runtime;
   const stack = new AsyncDisposableStack();
   let current = config;

@@ -6,9 +6,7 @@ const RELAXED = { acceptMs: 3_000, timeoutMs: 120_000 };
 const windowOf = (count: number, limits = RELAXED): number => drainPlan(count, limits).slots.length * SLOT_MS;
 
 test('[DR2] given a number of connections, when a drain is planned, then it takes 5 s to 60 s at 400 per second', () => {
-  expect([200, 2_000, 10_000, 100_000].map((count) => windowOf(count))).toEqual([
-    5_000, 5_000, 25_000, 60_000,
-  ]);
+  expect([200, 2_000, 10_000, 100_000].map((count) => windowOf(count))).toEqual([5_000, 5_000, 25_000, 60_000]);
 });
 
 test('[DR2] given a few connections, when a drain is planned, then ten are closed per second', () => {

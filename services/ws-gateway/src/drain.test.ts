@@ -21,10 +21,7 @@ const crowd = (lags: readonly number[]) => {
   return { present, told, cut };
 };
 
-const drainOf = (
-  present: Set<DrainableConnection>,
-  options: { acceptMs?: number; timeoutMs?: number } = {},
-) => {
+const drainOf = (present: Set<DrainableConnection>, options: { acceptMs?: number; timeoutMs?: number } = {}) => {
   const departures: string[] = [];
   let now = 0;
   const drain = createDrain({

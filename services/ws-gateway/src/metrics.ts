@@ -233,10 +233,7 @@ const PAUSE_MS = 10_000;
  * Logs rejections by limits as `gateway.limit_reached`: the first at once, then one line per limit in ten seconds, with the number of
  * rejections since the last line.
  */
-export const createLimitLog = (
-  log: Logger,
-  clock: Clock,
-): ((limit: string, client: LimitedClient) => void) => {
+export const createLimitLog = (log: Logger, clock: Clock): ((limit: string, client: LimitedClient) => void) => {
   const lines = new Map<string, { at: number; since: number }>();
   return (limit, client) => {
     const now = clock.monotonic();

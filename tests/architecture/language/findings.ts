@@ -6,23 +6,14 @@ import { BANNED_IN_COMMENTS, BANNED_IN_NAMES, BANNED_IN_TEXTS, type Ban, spaced 
 export interface BannedUse {
   readonly file: string;
   readonly line: number;
-  readonly what:
-    | 'file name'
-    | 'exported name'
-    | 'class name'
-    | 'log event'
-    | 'text'
-    | 'title'
-    | 'document'
-    | 'comment';
+  readonly what: 'file name' | 'exported name' | 'class name' | 'log event' | 'text' | 'title' | 'document' | 'comment';
   readonly text: string;
   readonly word: string;
   readonly instead: string;
 }
 
 /** Lists of old names, and texts of other authors. */
-const NOT_OURS =
-  /^(?:CHANGELOG|CODE_OF_CONDUCT|GLOSSARY)\.md$|^LICENSE|^pnpm-lock|^tests\/architecture\/language\//;
+const NOT_OURS = /^(?:CHANGELOG|CODE_OF_CONDUCT|GLOSSARY)\.md$|^LICENSE|^pnpm-lock|^tests\/architecture\/language\//;
 
 /** SQL and Lua are checked by their own readers. */
 const PROGRAM = /^\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|SET|BEGIN|local )\b|redis\.call\(|#!\//;
@@ -59,15 +50,13 @@ const inSource = (file: string): BannedUse[] => {
 };
 
 /** Two words or more, and no program. */
-export const isProse = ({ text }: Occurrence): boolean =>
-  /\p{L}[,.;:]? +[\p{L}…]/u.test(text) && !PROGRAM.test(text);
+export const isProse = ({ text }: Occurrence): boolean => /\p{L}[,.;:]? +[\p{L}…]/u.test(text) && !PROGRAM.test(text);
 
 /** Banned words of comments; comments for tools are not prose. */
 export const commentFindings = (prefixes: readonly string[] = ['']): BannedUse[] =>
   repositoryFiles()
     .filter(
-      (path) =>
-        checked(path) && /\.(?:tsx?|mjs)$/.test(path) && prefixes.some((prefix) => path.startsWith(prefix)),
+      (path) => checked(path) && /\.(?:tsx?|mjs)$/.test(path) && prefixes.some((prefix) => path.startsWith(prefix)),
     )
     .flatMap((file) =>
       findings(
@@ -78,8 +67,7 @@ export const commentFindings = (prefixes: readonly string[] = ['']): BannedUse[]
       ),
     );
 
-const inDocument = (file: string): BannedUse[] =>
-  findings(file, 'document', BANNED_IN_TEXTS, proseOf(read(file)));
+const inDocument = (file: string): BannedUse[] => findings(file, 'document', BANNED_IN_TEXTS, proseOf(read(file)));
 
 /** Lines of a Markdown text without code; the lines of a paragraph are joined. */
 export const proseOf = (markdown: string): Occurrence[] => {

@@ -44,9 +44,7 @@ export const vocabulary = (): string => {
 
 /** A word of a "not" column, and where it stands: a file name, an exported name, a SPEC.md. */
 export const rejectedUses = (terms: readonly GlossaryTerm[]): string[] => {
-  const rejected = terms.flatMap(({ term, not }) =>
-    not.map((word) => ({ term, word, pattern: patternOf(word) })),
-  );
+  const rejected = terms.flatMap(({ term, not }) => not.map((word) => ({ term, word, pattern: patternOf(word) })));
   const uses = [
     ...sourceFiles().flatMap((file) => [
       { where: `${file} (file name)`, text: spaced(file.split('/').at(-1) ?? '') },

@@ -42,9 +42,9 @@ export const kustomizations = (): string[] =>
 /** The objects of base, components and overlays as they stand in their files. */
 export const wholeDocuments = (): Document[] => {
   const patches = patchFiles();
-  return filesThat(
-    (path) => HOMES.test(path) && !KUSTOMIZATION.test(path) && !patches.includes(path),
-  ).flatMap((path) => documentsOf(read(path), path));
+  return filesThat((path) => HOMES.test(path) && !KUSTOMIZATION.test(path) && !patches.includes(path)).flatMap((path) =>
+    documentsOf(read(path), path),
+  );
 };
 
 /** Parts of objects that overlays lay over complete objects. */

@@ -45,10 +45,8 @@ const GRACE_TO_SPARE_S = 25;
 const all = (documents: readonly Document[], kind: string): Manifest[] =>
   documents.map(({ manifest }) => manifest).filter((manifest) => manifest.kind === kind);
 
-const selects = (
-  selector: Readonly<Record<string, string>>,
-  labels: Readonly<Record<string, string>>,
-): boolean => Object.entries(selector).every(([key, value]) => labels[key] === value);
+const selects = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>): boolean =>
+  Object.entries(selector).every(([key, value]) => labels[key] === value);
 
 /** Settings of these objects that a fleet in production must not have, or leave out. */
 export const policyProblems = (documents: readonly Document[]): string[] => {
@@ -60,9 +58,7 @@ export const policyProblems = (documents: readonly Document[]): string[] => {
         ...rolloutProblems(spec),
         ...podProblems(spec.template.spec),
         ...spec.template.spec.containers.flatMap(containerProblems),
-        ...[...spec.template.spec.containers, ...(spec.template.spec.initContainers ?? [])].flatMap(
-          securityProblems,
-        ),
+        ...[...spec.template.spec.containers, ...(spec.template.spec.initContainers ?? [])].flatMap(securityProblems),
         ...(hasBudget(documents, spec) ? [] : ['no PodDisruptionBudget selects it']),
       ];
       return problems.map((problem) => `${manifest.metadata.name}: ${problem}`);
@@ -102,9 +98,7 @@ const containerProblems = (container: Container): string[] => {
     ...(container.name === 'haproxy' || container.readinessProbe?.httpGet?.port === 'http'
       ? []
       : ['is not asked on its public port whether it is ready']),
-    ...((container.lifecycle?.preStop?.sleep?.seconds ?? 0) >= 5
-      ? []
-      : ['ends before load balancers know of it']),
+    ...((container.lifecycle?.preStop?.sleep?.seconds ?? 0) >= 5 ? [] : ['ends before load balancers know of it']),
     ...(container.resources?.limits?.['cpu'] === undefined ? [] : ['has a limit of CPU']),
     ...(container.resources?.limits?.['memory'] === undefined ? ['has no limit of memory'] : []),
   ];

@@ -21,8 +21,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
 const moduleOf = ({ apiVersion, kind }: Manifest): string =>
   `${PACKAGES[apiVersion.split('/')[0] ?? ''] ?? 'kubernetes-models'}/${apiVersion}/${kind}`;
 
-const nameOf = ({ from, manifest }: Document): string =>
-  `${from}: ${manifest.kind} ${manifest.metadata?.name ?? ''}`;
+const nameOf = ({ from, manifest }: Document): string => `${from}: ${manifest.kind} ${manifest.metadata?.name ?? ''}`;
 
 /** Errors of these objects by the JSON schemas of Kubernetes: missing fields, wrong types and values. */
 export const schemaProblems = async (documents: readonly Document[]): Promise<string[]> => {
@@ -56,13 +55,11 @@ export const fieldProblems = async (
   mkdirSync(WORKSHOP, { recursive: true });
   const directory = mkdtempSync(join(WORKSHOP, 'manifests-'));
   try {
-    const files = [...documents.map(literalOf('whole')), ...patches.map(literalOf('part'))].map(
-      (text, index) => {
-        const file = join(directory, `manifest-${index}.ts`);
-        writeFileSync(file, text);
-        return file;
-      },
-    );
+    const files = [...documents.map(literalOf('whole')), ...patches.map(literalOf('part'))].map((text, index) => {
+      const file = join(directory, `manifest-${index}.ts`);
+      writeFileSync(file, text);
+      return file;
+    });
     const all = [...documents, ...patches];
     const output = await compile(files);
     return output

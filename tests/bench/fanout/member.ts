@@ -70,9 +70,7 @@ export class Member {
       onread: { buffer: shared, callback: (size) => this.#onRead(size) },
     });
     this.#socket.on('error', (error) => listener.onClosed(error.message));
-    this.#socket.on('close', () =>
-      listener.onClosed(`closed by the server ${this.#greeting ?? ''}`.slice(0, 400)),
-    );
+    this.#socket.on('close', () => listener.onClosed(`closed by the server ${this.#greeting ?? ''}`.slice(0, 400)));
     this.#socket.write(
       `GET ${dialect.path.replace('GROUP', place.group)} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
         `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n\r\n`,

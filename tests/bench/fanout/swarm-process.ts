@@ -52,9 +52,7 @@ const obey = async (order: SwarmOrder): Promise<SwarmOutcome | undefined> => {
 };
 
 const connectUpTo = async (membersPerGroup: number): Promise<void> => {
-  const wanted = groups.flatMap((group) =>
-    Array.from({ length: membersPerGroup - group.members.length }, () => group),
-  );
+  const wanted = groups.flatMap((group) => Array.from({ length: membersPerGroup - group.members.length }, () => group));
   for (let from = 0; from < wanted.length; from += CONNECT_BATCH) {
     const batch = wanted.slice(from, from + CONNECT_BATCH);
     const members = await Promise.all(
@@ -76,8 +74,7 @@ const join = (group: Group, { isSample, port }: { isSample: boolean; port?: numb
   new Promise((resolve, reject) => {
     if (job === undefined) return reject(new Error('no job'));
     const place = { port: port ?? job.port, group: group.name, isSample };
-    const listener: MemberCallbacks =
-      port === undefined ? listenerOf(group, reject) : { ...DEAF, onClosed: reject };
+    const listener: MemberCallbacks = port === undefined ? listenerOf(group, reject) : { ...DEAF, onClosed: reject };
     const member: Member = new Member(place, job.dialect, listener, () => resolve(member));
   });
 

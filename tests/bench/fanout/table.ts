@@ -53,9 +53,7 @@ const sayFailures = (rows: readonly Measured[]): string[] => {
   );
 };
 
-const namesOf = (rows: readonly Measured[], pick: (row: Measured) => string): string[] => [
-  ...new Set(rows.map(pick)),
-];
+const namesOf = (rows: readonly Measured[], pick: (row: Measured) => string): string[] => [...new Set(rows.map(pick))];
 
 const cpuPerMillion = ({ cpuS, delivered }: Measured): number => (cpuS / delivered) * 1e6;
 

@@ -202,8 +202,7 @@ const openIdleSockets = async (): Promise<void> => {
 };
 
 const ATTACKS: Record<Attack, () => Promise<void>> = {
-  'new groups': () =>
-    floodCommands((id) => [`{"id":${id},"publish":{"channel":"${randomName()}","data":"x"}}`]),
+  'new groups': () => floodCommands((id) => [`{"id":${id},"publish":{"channel":"${randomName()}","data":"x"}}`]),
   subscriptions: () =>
     floodCommands((id) => {
       const channel = randomName();
@@ -225,17 +224,10 @@ const ATTACKS: Record<Attack, () => Promise<void>> = {
   'idle sockets': openIdleSockets,
   'guest logins': () =>
     floodRequests(() =>
-      call(
-        'POST',
-        '/v1/guest-sessions',
-        {},
-        JSON.stringify({ transport: 'bearer', data: { x: 'x'.repeat(8_000) } }),
-      ),
+      call('POST', '/v1/guest-sessions', {}, JSON.stringify({ transport: 'bearer', data: { x: 'x'.repeat(8_000) } })),
     ),
-  'stale secrets': () =>
-    floodRequests(() => call('GET', '/v1/session', { authorization: `Bearer ${STALE_TOKEN}` })),
-  'wrong keys': () =>
-    floodRequests(() => call('POST', '/api/publish', { 'x-api-key': 'wrong-key-wrong-key' }, '{}')),
+  'stale secrets': () => floodRequests(() => call('GET', '/v1/session', { authorization: `Bearer ${STALE_TOKEN}` })),
+  'wrong keys': () => floodRequests(() => call('POST', '/api/publish', { 'x-api-key': 'wrong-key-wrong-key' }, '{}')),
 };
 
 await ATTACKS[attack as Attack]();

@@ -3,10 +3,7 @@ import { until } from '@muster/testkit/wait';
 import WebSocket from 'ws';
 
 /** Calls methods of the inspector of a Node process that was started with `--inspect-port`. */
-export const openInspector = async (
-  pid: number,
-  port: number,
-): Promise<(method: string) => Promise<unknown>> => {
+export const openInspector = async (pid: number, port: number): Promise<(method: string) => Promise<unknown>> => {
   process.kill(pid, 'SIGUSR1');
   const [target] = await until(
     async () =>

@@ -1,8 +1,7 @@
 import { type Case, holds, Skip, same } from '../case.ts';
 import type { Peer } from '../peer.ts';
 
-const text = (index: number): string =>
-  `żółć: a text of some length, so that a change of it is shorter, ${index}`;
+const text = (index: number): string => `żółć: a text of some length, so that a change of it is shorter, ${index}`;
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
   const { subscribe, error } = await peer.request({ subscribe: { channel, delta: 'fossil', ...more } });
@@ -27,8 +26,7 @@ export const deltaCases: readonly Case[] = [
   {
     kind: 'protocol',
     rules: ['DL1', 'DL3'],
-    title:
-      'the first publication is a full payload, the next are deltas or full payloads, all of them strings',
+    title: 'the first publication is a full payload, the next are deltas or full payloads, all of them strings',
     formats: ['json'],
     run: async ({ connect, group }) => {
       using peer = await connect();

@@ -90,11 +90,7 @@ export const recoveryCases: readonly Case[] = [
       same('publications', payloadsOf(position.publications), []);
       same('all', payloadsOf((await readHistory({ limit: -1 })).publications), [1, 2, 3, 4]);
       same('newest', payloadsOf((await readHistory({ limit: 2, reverse: true })).publications), [4, 3]);
-      same(
-        'since',
-        payloadsOf((await readHistory({ limit: 1, since: { offset: 2, epoch } })).publications),
-        [3],
-      );
+      same('since', payloadsOf((await readHistory({ limit: 1, since: { offset: 2, epoch } })).publications), [3]);
     },
   },
   {

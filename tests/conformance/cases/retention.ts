@@ -30,11 +30,7 @@ const payloadsOf = (publications: readonly { data: unknown }[] = []) => publicat
 const upTo = (last: number, count: number) => Array.from({ length: count }, (_, n) => last - count + 1 + n);
 
 /** Result of a recovery from this offset. */
-const recover = async (
-  context: ConformanceContext,
-  group: { channel: string; epoch: string },
-  offset: number,
-) => {
+const recover = async (context: ConformanceContext, group: { channel: string; epoch: string }, offset: number) => {
   using peer = await context.connect();
   const { subscribe, error } = await peer.request({ subscribe: { ...group, recover: true, offset } });
   holds('a subscription', subscribe, error);
@@ -82,11 +78,7 @@ export const retentionCases: readonly Case[] = [
       const deadline = performance.now() + ttlMs + EXPIRY_TOLERANCE_MS;
       let history = await historyOf(peer, group.channel);
       while (payloadsOf(history.publications).length > 0) {
-        holds(
-          'an empty history after its lifetime',
-          performance.now() < deadline,
-          payloadsOf(history.publications),
-        );
+        holds('an empty history after its lifetime', performance.now() < deadline, payloadsOf(history.publications));
         await sleep(POLL_MS);
         history = await historyOf(peer, group.channel);
       }

@@ -1,13 +1,4 @@
-import {
-  type Case,
-  type ConformanceContext,
-  closes,
-  holds,
-  type Kind,
-  Skip,
-  same,
-  targetOf,
-} from '../case.ts';
+import { type Case, type ConformanceContext, closes, holds, type Kind, Skip, same, targetOf } from '../case.ts';
 import type { Peer } from '../peer.ts';
 
 const subscribed = async (peer: Peer, channel: string, more: object = {}) => {
@@ -147,27 +138,14 @@ export const subscriptionCases: readonly Case[] = [
   },
   rejectedWith('a name of 256 characters', () => ({ subscribe: { channel: 'x'.repeat(256) } }), 107),
   rejectedWith('a name that is not ASCII', () => ({ subscribe: { channel: 'café' } }), 107),
-  rejectedWith(
-    'a subscription of an unknown type',
-    ({ group }) => ({ subscribe: { channel: group(), type: 1 } }),
-    103,
-  ),
-  rejectedWith(
-    'a private group without permission',
-    ({ group }) => ({ subscribe: { channel: `$${group()}` } }),
-    103,
-  ),
+  rejectedWith('a subscription of an unknown type', ({ group }) => ({ subscribe: { channel: group(), type: 1 } }), 103),
+  rejectedWith('a private group without permission', ({ group }) => ({ subscribe: { channel: `$${group()}` } }), 103),
   rejectedWith(
     'the personal group of another user',
     ({ group }) => ({ subscribe: { channel: `${group()}#another-user` } }),
     103,
   ),
-  rejectedWith(
-    'publishing to an invalid name',
-    () => ({ publish: { channel: 'a\tb', data: 1 } }),
-    107,
-    'muster',
-  ),
+  rejectedWith('publishing to an invalid name', () => ({ publish: { channel: 'a\tb', data: 1 } }), 107, 'muster'),
   closesWith3501('subscribing to an empty name', () => ({ subscribe: { channel: '' } })),
   closesWith3501('publishing to an empty name', () => ({ publish: { channel: '', data: 1 } })),
   closesWith3501('an unknown delta type', ({ group }) => ({

@@ -1,9 +1,5 @@
 import { migrate } from '@muster/session-service/postgres/migration-runner';
-import {
-  type DedicatedStore,
-  openDedicatedPostgres,
-  openDedicatedRedis,
-} from '@muster/testkit/dedicated-store';
+import { type DedicatedStore, openDedicatedPostgres, openDedicatedRedis } from '@muster/testkit/dedicated-store';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 
@@ -154,13 +150,8 @@ export const openFaultyPostgres = async (): Promise<FaultyStore> => {
         name: 'wrong database (renamed)',
         reason: 'wrong_database',
         make: () =>
-          run(
-            'ALTER DATABASE app ALLOW_CONNECTIONS false',
-            disconnect,
-            'ALTER DATABASE app RENAME TO elsewhere',
-          ),
-        heal: () =>
-          run('ALTER DATABASE elsewhere RENAME TO app', 'ALTER DATABASE app ALLOW_CONNECTIONS true'),
+          run('ALTER DATABASE app ALLOW_CONNECTIONS false', disconnect, 'ALTER DATABASE app RENAME TO elsewhere'),
+        heal: () => run('ALTER DATABASE elsewhere RENAME TO app', 'ALTER DATABASE app ALLOW_CONNECTIONS true'),
       },
     ],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

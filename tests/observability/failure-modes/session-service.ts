@@ -52,9 +52,7 @@ const observe = async (addresses: StoreAddresses, fault: Fault): Promise<readonl
   const subjects = fault === 'none runs' ? 'session-service,ws-gateway' : 'ws-gateway';
   const settled = async () => {
     const isReported = (await healthOf(gateway)).check?.reason === REASONS[fault];
-    return (
-      isReported && (await fleetOf(aggregator)).impact?.map(({ subject }) => subject).join() === subjects
-    );
+    return isReported && (await fleetOf(aggregator)).impact?.map(({ subject }) => subject).join() === subjects;
   };
   await until(settled, { ok: Boolean, what: fault, timeoutMs: TIMEOUT_MS });
   const { status, health, ready, check } = await healthOf(gateway);
@@ -62,9 +60,7 @@ const observe = async (addresses: StoreAddresses, fault: Fault): Promise<readonl
   const upgrade = async (cookie: string) =>
     (await tryUpgrade(`${gateway.wsUrl}/ws?group=news`, { cookie, origin: ORIGIN })).status;
   const failures = `service_dependency_failures_total{dependency="session_service",reason="${check?.reason}"}`;
-  const line = gateway.log
-    .of('dependency.down')
-    .findLast(({ fields }) => fields['dependency'] === 'session_service');
+  const line = gateway.log.of('dependency.down').findLast(({ fields }) => fields['dependency'] === 'session_service');
   return [
     fault,
     `${status} ${health}: \`${check?.reason}\``,

@@ -28,24 +28,16 @@ interface ReportedHealth {
 interface HealthResponse {
   readonly status: string;
   readonly checks: Readonly<
-    Record<
-      string,
-      { readonly status: string; readonly reason?: string; readonly reasons?: readonly string[] }
-    >
+    Record<string, { readonly status: string; readonly reason?: string; readonly reasons?: readonly string[] }>
   >;
   readonly impact?: readonly { readonly subject: string }[];
 }
 
-const healthOf = async (
-  opsUrl: string,
-): Promise<{ readonly code: number; readonly body: HealthResponse }> => {
+const healthOf = async (opsUrl: string): Promise<{ readonly code: number; readonly body: HealthResponse }> => {
   const response = await fetch(`${opsUrl}/health`);
   return { code: response.status, body: (await response.json()) as HealthResponse };
 };
-const reportedBy = async (
-  { opsUrl }: { readonly opsUrl: string },
-  dependency: Dependency,
-): Promise<ReportedHealth> => {
+const reportedBy = async ({ opsUrl }: { readonly opsUrl: string }, dependency: Dependency): Promise<ReportedHealth> => {
   const { code, body } = await healthOf(opsUrl);
   return { status: code, health: body.status, reason: body.checks[dependency]?.reason };
 };
@@ -75,10 +67,7 @@ export const observe = async (trio: Trio, dependency: Dependency, mode: Mode): P
       what: 'a failed check to be counted',
       timeoutMs: TIMEOUT_MS,
     });
-    const [service, gateway] = [
-      await reportedBy(trio.service, dependency),
-      await reportedBy(trio.gateway, dependency),
-    ];
+    const [service, gateway] = [await reportedBy(trio.service, dependency), await reportedBy(trio.gateway, dependency)];
     const fleet = await fleetHealth(trio);
     const ready = await Promise.all(
       [trio.service, trio.gateway].map(async ({ opsUrl }) => (await fetch(`${opsUrl}/readyz`)).status),
@@ -122,8 +111,7 @@ const checkAdvice = async (
   expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining(`muster: ${first}`) });
 };
 
-const formatHealth = ({ status, health, reason }: ReportedHealth): string =>
-  `${status} ${health}: \`${reason}\``;
+const formatHealth = ({ status, health, reason }: ReportedHealth): string => `${status} ${health}: \`${reason}\``;
 
 /** True when every dependent process reports the reason, and the fleet reports the dependency as down. */
 const settled = async (trio: Trio, dependency: Dependency, reason: string): Promise<boolean> => {
@@ -144,18 +132,11 @@ export const healthy = async (trio: Trio): Promise<boolean> => {
 };
 
 /** Failed checks of the session service by reason. */
-const failuresOf = async (
-  { service }: Trio,
-  dependency: Dependency,
-): Promise<ReadonlyMap<string, number>> => {
+const failuresOf = async ({ service }: Trio, dependency: Dependency): Promise<ReadonlyMap<string, number>> => {
   const text = await (await fetch(`${service.opsUrl}/metrics`)).text();
-  const found = text.matchAll(
-    /^service_dependency_failures_total\{dependency="(\w+)",reason="(\w+)"\} (\d+)$/gm,
-  );
+  const found = text.matchAll(/^service_dependency_failures_total\{dependency="(\w+)",reason="(\w+)"\} (\d+)$/gm);
   return new Map(
-    [...found]
-      .filter(([, of]) => of === dependency)
-      .map(([, , reason = '', count]) => [reason, Number(count)]),
+    [...found].filter(([, of]) => of === dependency).map(([, , reason = '', count]) => [reason, Number(count)]),
   );
 };
 const increased = (before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] =>
@@ -163,9 +144,7 @@ const increased = (before: ReadonlyMap<string, number>, now: ReadonlyMap<string,
 
 /** Level and reason of the last `dependency.down` line. */
 const logged = ({ service }: Trio, dependency: Dependency): string => {
-  const line = service.log
-    .of('dependency.down')
-    .findLast(({ fields }) => fields['dependency'] === dependency);
+  const line = service.log.of('dependency.down').findLast(({ fields }) => fields['dependency'] === dependency);
   return `\`${line?.level} dependency.down\` \`${line?.fields['reason']}\``;
 };
 

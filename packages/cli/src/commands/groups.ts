@@ -67,8 +67,7 @@ export const publish: CliCommand = {
       tenant: option('tenant') ?? '',
       ...(key === undefined ? {} : { idempotency_key: key }),
     });
-    const kept =
-      position.offset === undefined ? 'sent' : `sent as ${position.offset} of epoch ${position.epoch}`;
+    const kept = position.offset === undefined ? 'sent' : `sent as ${position.offset} of epoch ${position.epoch}`;
     return { text: kept, json: position };
   },
 };

@@ -61,16 +61,10 @@ export const keysList: CliCommand = {
     const { body } = await send<{ items: ApiKey[] }>({ method: 'GET', path: '/v1/api-keys' });
     const rows = body.items.map((one) => [
       ...[one.id, one.name, one.tenant ?? '(all)', instant(one.last_used_at)],
-      ...[
-        one.revoked_at === null ? 'live' : 'revoked',
-        one.scopes.join(','),
-        one.groups?.join(',') ?? '(all)',
-      ],
+      ...[one.revoked_at === null ? 'live' : 'revoked', one.scopes.join(','), one.groups?.join(',') ?? '(all)'],
     ]);
     const text =
-      rows.length === 0
-        ? 'no keys'
-        : table(['KEY', 'NAME', 'TENANT', 'LAST USED', 'STATE', 'SCOPES', 'GROUPS'], rows);
+      rows.length === 0 ? 'no keys' : table(['KEY', 'NAME', 'TENANT', 'LAST USED', 'STATE', 'SCOPES', 'GROUPS'], rows);
     return { text, json: body.items };
   },
 };

@@ -90,8 +90,7 @@ export const sessionsEnd: CliCommand = {
   run: async (context) => {
     const [user, tenant] = [context.option('user'), context.option('tenant')];
     if (user === undefined) {
-      if (tenant !== undefined)
-        throw new UsageError('--tenant requires --user: a session id is unique across tenants');
+      if (tenant !== undefined) throw new UsageError('--tenant requires --user: a session id is unique across tenants');
       const id = onlyId(context, 'session id');
       const { status } = await context.send({
         method: 'DELETE',

@@ -20,8 +20,7 @@ export const tail: CliCommand = {
   options: { count: { type: 'string' }, last: { type: 'string' }, tenant: { type: 'string' } },
   run: async (context) => {
     const group = onlyArgument(context, 'group');
-    const count =
-      context.option('count') === undefined ? Number.POSITIVE_INFINITY : numberOf(context, 'count');
+    const count = context.option('count') === undefined ? Number.POSITIVE_INFINITY : numberOf(context, 'count');
     const last = context.option('last') === undefined ? 0 : numberOf(context, 'last');
     const allow = last > 0 ? (['subscribe', 'history'] as const) : (['subscribe'] as const);
     const grants = [{ groups: group, allow }];
@@ -101,20 +100,14 @@ const follow = async (context: Context, { group, token, count, last }: Following
   });
   // Errors of single attempts; the SDK keeps reconnecting.
   let lastError = { code: 1, message: 'timeout' };
-  const recordError = ({
-    error,
-  }: {
-    readonly error: { readonly code: number; readonly message: string };
-  }): void => {
+  const recordError = ({ error }: { readonly error: { readonly code: number; readonly message: string } }): void => {
     lastError = error;
   };
   client.on('error', recordError);
   subscription.on('error', recordError);
   const timer = setTimeout(
     () =>
-      ended.reject(
-        new Error(describeWireError(`${group} at ${new URL(url).host} cannot be subscribed to`, lastError)),
-      ),
+      ended.reject(new Error(describeWireError(`${group} at ${new URL(url).host} cannot be subscribed to`, lastError))),
     FIRST_SUBSCRIPTION_MS,
   );
   interruption().addEventListener('abort', () => ended.resolve(), { once: true });
@@ -131,11 +124,7 @@ const follow = async (context: Context, { group, token, count, last }: Following
   return seen;
 };
 
-const printPublication = (
-  { print, isSet }: Context,
-  group: string,
-  { data, offset, info }: Publication,
-): void => {
+const printPublication = ({ print, isSet }: Context, group: string, { data, offset, info }: Publication): void => {
   const at = new Date().toISOString();
   const user = info?.user ?? '';
   print(

@@ -15,15 +15,10 @@ const PORT = Number(process.env['PORT'] ?? 8_090);
 const NAME = /^[\w-]{1,40}$/;
 
 const sessions = createSessions({ baseUrl: fleet.publicUrl, apiKey: fleet.serviceApiKey });
-const page = readFileSync(new URL('./page.html', import.meta.url), 'utf8').replace(
-  'FLEET_URL',
-  fleet.publicUrl,
-);
+const page = readFileSync(new URL('./page.html', import.meta.url), 'utf8').replace('FLEET_URL', fleet.publicUrl);
 
 /** The SDK for the page, from its package. */
-const sdk = readFileSync(
-  fileURLToPath(new URL('../../node_modules/centrifuge/dist/centrifuge.js', import.meta.url)),
-);
+const sdk = readFileSync(fileURLToPath(new URL('../../node_modules/centrifuge/dist/centrifuge.js', import.meta.url)));
 
 const server = createServer((req, res) => {
   answer(req, res).catch((error: unknown) => {
@@ -49,8 +44,7 @@ const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> 
     case 'POST /login': {
       // A real application checks a password here. Muster starts where the user is known.
       const user = await read(req);
-      if (!NAME.test(user))
-        return send(res, 422, { error: 'a name is 1 to 40 letters, digits, "_" and "-"' });
+      if (!NAME.test(user)) return send(res, 422, { error: 'a name is 1 to 40 letters, digits, "_" and "-"' });
       const group = `$notes:${user}`;
       const session = await sessions.create({
         user_id: user,

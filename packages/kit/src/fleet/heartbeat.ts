@@ -127,8 +127,7 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
     let followed = false;
     try {
       const [answer, directive] = (await redis.retry(send)) as [string, string];
-      if (answer === 'superseded' && !superseded)
-        log.warn({ address: instance.address }, 'heartbeat.superseded');
+      if (answer === 'superseded' && !superseded) log.warn({ address: instance.address }, 'heartbeat.superseded');
       superseded = answer === 'superseded';
       followed = followDirective(parseDirective(directive));
       report();

@@ -53,10 +53,7 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
     if (isStopped || fault.isLocal === isLocal) return;
     fault.isLocal = isLocal;
     gauge.set({ dependency: fault.dependency }, isLocal ? 1 : 0);
-    log.warn(
-      { dependency: fault.dependency },
-      isLocal ? 'health.local_fault' : 'health.local_fault_resolved',
-    );
+    log.warn({ dependency: fault.dependency }, isLocal ? 'health.local_fault' : 'health.local_fault_resolved');
     const before = health.blamed();
     const now = faults.find((each) => each.isLocal)?.dependency;
     health.blame(now);
@@ -66,8 +63,7 @@ export const watchLocalFaults = (deps: LocalFaultDeps): LocalFault => {
     const consensus = await queryConsensus(deps, fault.dependency);
     if (consensus?.granted) fault.denials = 0;
     else fault.denials += 1;
-    if (fault.downSince !== undefined)
-      settle(fault, fault.isLocal ? fault.denials < MAX_DENIALS : fault.denials === 0);
+    if (fault.downSince !== undefined) settle(fault, fault.isLocal ? fault.denials < MAX_DENIALS : fault.denials === 0);
   };
   const check = (fault: Fault): void => {
     const now = clock.monotonic();

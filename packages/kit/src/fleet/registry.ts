@@ -20,11 +20,7 @@ const FORGET_AFTER_MS = 600_000;
 const TIME_SCRIPT = "return redis.call('TIME')";
 
 /** Reads the registry in two round trips. */
-export const readRegistry = async (
-  redis: RedisLink,
-  prefix: string,
-  fleet: string,
-): Promise<RegistrySnapshot> => {
+export const readRegistry = async (redis: RedisLink, prefix: string, fleet: string): Promise<RegistrySnapshot> => {
   const keys = registryKeys(prefix, fleet);
   // Of the node that stores the heartbeats: other nodes of a cluster may have other clocks.
   const [seconds, micros] = (await redis.eval(TIME_SCRIPT, 1, keys.index)) as [string, string];

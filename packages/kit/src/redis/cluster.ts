@@ -87,8 +87,7 @@ const connectorTo = (owner: () => string, refresh: () => Promise<void>) =>
       await refresh();
       if (!this.connecting) throw new Error('Connection is closed.');
       const { host, port } = parseNodeName(owner());
-      const stream =
-        this.#tls === undefined ? connectTcp({ host, port }) : connectTls({ ...this.#tls, host, port });
+      const stream = this.#tls === undefined ? connectTcp({ host, port }) : connectTls({ ...this.#tls, host, port });
       this.stream = stream;
       stream.once('error', (error) => {
         this.firstError = error;

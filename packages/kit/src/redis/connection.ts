@@ -51,8 +51,7 @@ const BUSY_LANE = 256;
 const SOCKET_TIMEOUT_MS = 5_000;
 const PROBE_KEY_TTL_MS = 60_000;
 
-const isReadOnly = (error: unknown): boolean =>
-  error instanceof Error && error.message.startsWith('READONLY');
+const isReadOnly = (error: unknown): boolean => error instanceof Error && error.message.startsWith('READONLY');
 const isOwnClose = (error: unknown): boolean =>
   error instanceof Error && /Connection is closed|isn't writeable/.test(error.message);
 
@@ -205,8 +204,7 @@ const createOpener = ({ config, address, watch, sockets }: OpenerDeps) => {
       autoCork(lane);
       return lane;
     },
-    dedicated: (purpose: string, options: RedisOptions = {}): Redis =>
-      single(purpose, { ...LISTENING, ...options }),
+    dedicated: (purpose: string, options: RedisOptions = {}): Redis => single(purpose, { ...LISTENING, ...options }),
     link: (purpose: string, node: string): Redis => {
       admit(purpose);
       const options = {
@@ -339,9 +337,5 @@ const FAULT_TEXTS =
 export const isRedisFault = (error: unknown): boolean => {
   if (!(error instanceof Error)) return false;
   if (error.name === 'ReplyError') return FAULT_REPLIES.test(error.message) || FAULT_ERR.test(error.message);
-  return (
-    error.name === 'TimeoutError' ||
-    error.name === 'MaxRetriesPerRequestError' ||
-    FAULT_TEXTS.test(error.message)
-  );
+  return error.name === 'TimeoutError' || error.name === 'MaxRetriesPerRequestError' || FAULT_TEXTS.test(error.message);
 };

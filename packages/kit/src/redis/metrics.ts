@@ -26,11 +26,7 @@ const COMMANDS = new Set(
 );
 
 /** Reports the connections that `own` lists at the time of a scrape. */
-export const createRedisWatcher = (
-  log: Logger,
-  metrics: Metrics,
-  own: () => Iterable<Redis>,
-): RedisWatcher => {
+export const createRedisWatcher = (log: Logger, metrics: Metrics, own: () => Iterable<Redis>): RedisWatcher => {
   const purposes = new WeakMap<Redis, string>();
   const faults = new WeakMap<Redis, Error>();
   const reconnects = metrics.counter('redis_client_reconnects_total');
@@ -74,8 +70,7 @@ export const createRedisWatcher = (
 };
 
 /** True for a failed SELECT of the handshake; the parser attaches the command to each error. */
-const isFailedSelect = (error: Error & { command?: { name?: string } }): boolean =>
-  error.command?.name === 'select';
+const isFailedSelect = (error: Error & { command?: { name?: string } }): boolean => error.command?.name === 'select';
 
 const reportStates = (metrics: Metrics, own: () => readonly { redis: Redis; client: string }[]): void => {
   const status = metrics.gauge('redis_client_status');

@@ -7,12 +7,7 @@ import type {
   ServerApiError,
   ServerApiResponse,
 } from '@muster/protocol/server-api';
-import type {
-  GatewayAnswers,
-  GatewayClient,
-  GroupStreamPosition,
-  SocketInfo,
-} from '../core/operator-ports.ts';
+import type { GatewayAnswers, GatewayClient, GroupStreamPosition, SocketInfo } from '../core/operator-ports.ts';
 import type { UpstreamClient } from './upstream.ts';
 
 const RETRY_AFTER_S = 2;
@@ -107,10 +102,7 @@ export const createGatewayClient = (upstream: UpstreamClient): GatewayClient => 
         .flatMap(([group, { num_clients, tenants = { [of]: num_clients } }]) =>
           Object.entries(tenants).map(([owner, members]) => ({ group, tenant: owner, members })),
         )
-        .sort(
-          (a, b) =>
-            b.members - a.members || a.group.localeCompare(b.group) || a.tenant.localeCompare(b.tenant),
-        );
+        .sort((a, b) => b.members - a.members || a.group.localeCompare(b.group) || a.tenant.localeCompare(b.tenant));
       return { items, ...gateways };
     },
     position: async ({ group, tenant }) => {

@@ -1,13 +1,7 @@
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { after, type Clock } from '@muster/kit/clock';
-import type {
-  DependencyReading,
-  ObservedHeartbeat,
-  Probe,
-  ProbeOutcome,
-  ProbeResult,
-} from '../core/ports.ts';
+import type { DependencyReading, ObservedHeartbeat, Probe, ProbeOutcome, ProbeResult } from '../core/ports.ts';
 
 const MAX_BODY_BYTES = 65_536;
 const OUTCOMES: Readonly<Record<string, ProbeOutcome>> = {
@@ -84,24 +78,15 @@ export const readHealth = (body: string): Pick<ProbeResult, 'state' | 'dependenc
   try {
     const { state, checks } = JSON.parse(body) as { state?: unknown; checks?: unknown };
     if (typeof checks !== 'object' || checks === null) return {};
-    const dependencies = Object.fromEntries(
-      Object.entries(checks).map(([name, check]) => [name, readCheck(check)]),
-    );
-    return STATES.has(state)
-      ? { state: state as ObservedHeartbeat['state'], dependencies }
-      : { dependencies };
+    const dependencies = Object.fromEntries(Object.entries(checks).map(([name, check]) => [name, readCheck(check)]));
+    return STATES.has(state) ? { state: state as ObservedHeartbeat['state'], dependencies } : { dependencies };
   } catch {
     return {}; // Not the body of a Muster service; its readiness is known from the status.
   }
 };
 
 const readCheck = (check: unknown): DependencyReading => {
-  const {
-    status,
-    latency_ms: latencyMs,
-    for_ms: forMs,
-    reason,
-  } = (check ?? {}) as Readonly<Record<string, unknown>>;
+  const { status, latency_ms: latencyMs, for_ms: forMs, reason } = (check ?? {}) as Readonly<Record<string, unknown>>;
   return {
     status: status === 'up' || status === 'down' ? status : 'unknown',
     ...(typeof latencyMs === 'number' ? { latencyMs } : {}),

@@ -49,12 +49,10 @@ export const createSessionClient = ({ request }: UpstreamClient): SessionClient 
     return { devices: others.slice(0, NEWEST), more: more || others.length > NEWEST };
   };
   const sessionById = (id: string): Promise<SessionBody | undefined> =>
-    request<SessionBody>({ method: 'GET', path: `/v1/sessions/${encodeURIComponent(id)}` }).catch(
-      (error: unknown) => {
-        if (error instanceof AppError && error.code === 'NOT_FOUND') return undefined;
-        throw error;
-      },
-    );
+    request<SessionBody>({ method: 'GET', path: `/v1/sessions/${encodeURIComponent(id)}` }).catch((error: unknown) => {
+      if (error instanceof AppError && error.code === 'NOT_FOUND') return undefined;
+      throw error;
+    });
   return {
     find: async (query) => {
       switch (query.by) {

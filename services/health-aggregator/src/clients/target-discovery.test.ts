@@ -18,7 +18,5 @@ test('[TG1] given an entry of TARGETS, addresses, host names with a port and SRV
 
 test('[TG3] given an address, when it is resolved, then it is the target', async () => {
   const source = parseTargetSource('ws-gateway=[::1]:8200');
-  expect(source && (await resolveTargetSource(source))).toEqual([
-    { service: 'ws-gateway', address: '[::1]:8200' },
-  ]);
+  expect(source && (await resolveTargetSource(source))).toEqual([{ service: 'ws-gateway', address: '[::1]:8200' }]);
 });

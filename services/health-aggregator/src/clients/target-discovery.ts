@@ -33,9 +33,7 @@ export const resolveTargetSource = async (source: TargetSource): Promise<Discove
     return addresses.map((address) => ({ service, address: at(address, source.port) }));
   }
   const records = await resolveSrv(source.name);
-  const found = records.map(({ name, port }) =>
-    resolveTargetSource({ service, by: 'host', host: name, port }),
-  );
+  const found = records.map(({ name, port }) => resolveTargetSource({ service, by: 'host', host: name, port }));
   return (await Promise.all(found)).flat();
 };
 

@@ -36,8 +36,7 @@ interface WebhooksDeps {
 /** Body of a notification, with a `text` for chat systems. */
 export const webhookBody = ({ kind, incident, epoch }: IncidentChange & { epoch: number }): string => {
   const { subject, severity, updates } = incident;
-  const headline =
-    kind === 'closed' ? `${subject}: resolved` : `${subject}: ${STATUS_PROJECTION[severity].text}`;
+  const headline = kind === 'closed' ? `${subject}: resolved` : `${subject}: ${STATUS_PROJECTION[severity].text}`;
   const { seen = [], text } = updates.at(-1) ?? {};
   const details = text === undefined ? seen : [text];
   return JSON.stringify({
@@ -72,8 +71,7 @@ export const createWebhooks = (deps: WebhooksDeps) => {
       await remove(id);
       return onResult(channel, 'dropped');
     }
-    const waitMs =
-      Math.min(FIRST_RETRY_MS * 2 ** message.attempts, LONGEST_RETRY_MS) * (0.8 + 0.4 * random.fraction());
+    const waitMs = Math.min(FIRST_RETRY_MS * 2 ** message.attempts, LONGEST_RETRY_MS) * (0.8 + 0.4 * random.fraction());
     const next = JSON.stringify({ ...message, attempts: message.attempts + 1 });
     await redis.retry((lane) =>
       lane

@@ -10,12 +10,7 @@ test('[CO1] given an age or a duration, it is short and has a unit', () => {
     '2 h',
     '5 d',
   ]);
-  expect([45_000, 720_000, 11_100_000, 187_200_000].map(uptime)).toEqual([
-    '45 s',
-    '12 min',
-    '3 h 5 min',
-    '2 d 4 h',
-  ]);
+  expect([45_000, 720_000, 11_100_000, 187_200_000].map(uptime)).toEqual(['45 s', '12 min', '3 h 5 min', '2 d 4 h']);
   expect([0.42, 12.4, 1_240].map(latency)).toEqual(['0.4 ms', '12 ms', '1.2 s']);
   expect(count(12_345)).toBe('12\u202f345');
 });

@@ -59,8 +59,7 @@ const STORE_OUTAGES: Readonly<Record<string, string>> = {
 /** Headline of a snapshot: the effect on users where the cause shows it, otherwise the status. */
 export const headline = ({ status, dependencies, impact, journey }: FleetSnapshot): string => {
   const [firstDown] = Object.keys(dependencies).filter((name) => dependencies[name]?.status === 'down');
-  if (status === 'partial_outage' && firstDown !== undefined)
-    return STORE_OUTAGES[firstDown] ?? HEADLINES[status];
+  if (status === 'partial_outage' && firstDown !== undefined) return STORE_OUTAGES[firstDown] ?? HEADLINES[status];
   if (status === 'degraded' && impact[0] !== undefined) return `Degraded: ${firstClause(impact[0].users)}`;
   if (status !== 'major_outage') return HEADLINES[status];
   if (Object.values(dependencies).every((store) => store.status === 'down'))

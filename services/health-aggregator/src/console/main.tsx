@@ -45,11 +45,7 @@ const Console = ({ hasPlayground }: { hasPlayground: boolean }) => (
       </a>
       <nav class="pages" aria-label="Pages">
         {CONSOLE_PAGES.map((page) => (
-          <a
-            key={page}
-            href={linkTo(page)}
-            aria-current={currentRoute.value.page === page ? 'page' : undefined}
-          >
+          <a key={page} href={linkTo(page)} aria-current={currentRoute.value.page === page ? 'page' : undefined}>
             {NAMES[page]}
           </a>
         ))}
@@ -94,9 +90,7 @@ const PageFooter = () => {
   const view = fleet.value;
   return (
     <p class="muted">
-      {view
-        ? `Fleet “${view.fleet}”, reported by ${view.observer.name}, version ${view.observer.version}.`
-        : ' '}
+      {view ? `Fleet “${view.fleet}”, reported by ${view.observer.name}, version ${view.observer.version}.` : ' '}
     </p>
   );
 };

@@ -14,10 +14,7 @@ export const pathWith = (path: string, query: Readonly<Record<string, string>>):
 };
 
 /** Sends a request with the operator token. Never rejects. A rejected token is removed. */
-export const requestAsOperator = async <T>(
-  path: string,
-  init: RequestInit = {},
-): Promise<OperatorResponse<T>> => {
+export const requestAsOperator = async <T>(path: string, init: RequestInit = {}): Promise<OperatorResponse<T>> => {
   try {
     const response = await fetchAsOperator(path, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
     return response.ok
@@ -49,16 +46,11 @@ export const errorTextOf = async (response: Response): Promise<string> => {
 };
 
 /** Drains or resumes an instance. */
-export const sendOperatorCommand = async (
-  name: string,
-  kind: 'drain' | 'resume',
-  reason = '',
-): Promise<void> => {
+export const sendOperatorCommand = async (name: string, kind: 'drain' | 'resume', reason = ''): Promise<void> => {
   const response = await requestAsOperator(
     `/v1/instances/${encodeURIComponent(name)}/drain`,
     kind === 'drain' ? { method: 'POST', body: JSON.stringify({ reason }) } : { method: 'DELETE' },
   );
-  if (response.ok)
-    commandResult.value = `${name}: ${kind} requested; it takes effect with the next heartbeat.`;
+  if (response.ok) commandResult.value = `${name}: ${kind} requested; it takes effect with the next heartbeat.`;
   else if (response.why !== '') commandResult.value = `${name}: ${response.why}`;
 };

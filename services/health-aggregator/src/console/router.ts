@@ -13,8 +13,7 @@ export interface PageRoute {
 
 /** Parses a fragment such as `#groups/lobby?tenant=shop`; an unknown page is the status page. */
 export const routeOf = (fragment: string): PageRoute => {
-  const [, name, about = '', tenant = ''] =
-    /^#([a-z]+)(?:\/([^?]*))?(?:\?tenant=([^&]*))?$/.exec(fragment) ?? [];
+  const [, name, about = '', tenant = ''] = /^#([a-z]+)(?:\/([^?]*))?(?:\?tenant=([^&]*))?$/.exec(fragment) ?? [];
   const page = CONSOLE_PAGES.find((known) => known === name) ?? 'status';
   try {
     return { page, about: decodeURIComponent(about), tenant: decodeURIComponent(tenant) };

@@ -7,8 +7,7 @@ export const Sparkline = ({ values, label }: { values: readonly number[]; label:
   const maximum = Math.max(1, ...values);
   const step = WIDTH / (values.length - 1);
   const points = values.map(
-    (value, index) =>
-      `${(index * step).toFixed(1)},${(HEIGHT - 1 - (value / maximum) * (HEIGHT - 2)).toFixed(1)}`,
+    (value, index) => `${(index * step).toFixed(1)},${(HEIGHT - 1 - (value / maximum) * (HEIGHT - 2)).toFixed(1)}`,
   );
   return (
     <svg

@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { InteractionTracker, keepOrder } from './stable-order.ts';
 
-const order = (before: string, next: string): string =>
-  keepOrder([...before], [...next], (item) => item).join('');
+const order = (before: string, next: string): string => keepOrder([...before], [...next], (item) => item).join('');
 
 test('[CO14] given a new list, known items keep their positions, new items follow, removed items leave', () => {
   expect(order('abc', 'cab')).toBe('abc');

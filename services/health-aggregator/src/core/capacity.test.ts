@@ -32,12 +32,7 @@ const snapshotOf = (
 });
 
 test('[CP1] given instances in several states, capacity is counted over those that accept new connections', () => {
-  const instances = [
-    instance('a', 900),
-    instance('b', 300),
-    instance('c', 500, 'draining'),
-    instance('d', 9, 'down'),
-  ];
+  const instances = [instance('a', 900), instance('b', 300), instance('c', 500, 'draining'), instance('d', 9, 'down')];
   expect(capacityOf(snapshotOf(instances))).toEqual({
     'ws-gateway': {
       used: 1_200,
@@ -52,8 +47,7 @@ test('[CP1] given instances in several states, capacity is counted over those th
 
 test('[CP3] given a utilisation above 70 %, another replica is advised; for an empty service one', () => {
   const advice = (...used: number[]) =>
-    capacityOf(snapshotOf(used.map((count, index) => instance(`i${index}`, count))))['ws-gateway']?.advice
-      .replicas;
+    capacityOf(snapshotOf(used.map((count, index) => instance(`i${index}`, count))))['ws-gateway']?.advice.replicas;
   expect(advice(700, 700)).toBe(2);
   expect(advice(701, 700)).toBe(3);
   expect(advice(0, 0)).toBe(1);

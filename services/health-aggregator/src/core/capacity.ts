@@ -20,9 +20,7 @@ export const capacityOf = (snapshot: FleetSnapshot): Readonly<Record<string, Cap
   Object.fromEntries(
     snapshot.services.flatMap(({ service, status, instances }) => {
       const serving = instances.filter(countsConnections);
-      return status === 'unknown' || serving.length === 0
-        ? []
-        : [[service, capacityOfInstances(serving)] as const];
+      return status === 'unknown' || serving.length === 0 ? [] : [[service, capacityOfInstances(serving)] as const];
     }),
   );
 

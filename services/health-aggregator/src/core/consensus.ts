@@ -43,14 +43,9 @@ export const dependencyConsensus = (
   };
 };
 
-const quotaOf = (
-  own: InstanceMonitor,
-  monitors: readonly InstanceMonitor[],
-): DependencyConsensus['quota'] => {
+const quotaOf = (own: InstanceMonitor, monitors: readonly InstanceMonitor[]): DependencyConsensus['quota'] => {
   const { service } = own.heartbeat;
-  const instances = monitors.filter(
-    ({ heartbeat, state }) => heartbeat.service === service && state !== 'gone',
-  );
+  const instances = monitors.filter(({ heartbeat, state }) => heartbeat.service === service && state !== 'gone');
   if (!instances.some(({ id, state }) => id !== own.id && isServing(state))) return undefined;
   return { service, most: Math.max(1, Math.floor(instances.length * MAX_WITHDRAWN_SHARE)) };
 };

@@ -36,10 +36,7 @@ export class Degradation {
   }
 
   /** Records a successful probe, and the dependencies of its health body: they arrive without Redis. */
-  recordProbe(
-    durationMs: number,
-    dependencies: Readonly<Record<string, DependencyReading>> | undefined,
-  ): void {
+  recordProbe(durationMs: number, dependencies: Readonly<Record<string, DependencyReading>> | undefined): void {
     this.#slowProbes = durationMs > PROBE_SLOW_MS ? this.#slowProbes + 1 : 0;
     if (!dependencies) return;
     this.#dependency = failedDependency(dependencies);

@@ -40,9 +40,7 @@ test('[IS26] given failures with any period, flapping starts at most once in 15 
         if (now && !before) starts.push(at);
         before = now;
       }
-      return starts.every(
-        (at, index) => index === 0 || at - (starts[index - 1] ?? 0) >= 15 * 60_000 - periodMs,
-      );
+      return starts.every((at, index) => index === 0 || at - (starts[index - 1] ?? 0) >= 15 * 60_000 - periodMs);
     }),
   );
 });

@@ -41,9 +41,7 @@ const createProcesses = (now: () => number) => {
         if (process.heartbeats) process.heartbeat = { ...process.heartbeat, beatAt: now() };
     },
     freshHeartbeats: () =>
-      [...processes.values()]
-        .map(({ heartbeat }) => heartbeat)
-        .filter(({ beatAt }) => now() - beatAt < 7_000),
+      [...processes.values()].map(({ heartbeat }) => heartbeat).filter(({ beatAt }) => now() - beatAt < 7_000),
     probe: (id: string): ProbeResult => {
       const process = processes.get(id);
       return { outcome: process?.answers ?? 'refused', durationMs: process?.durationMs ?? 1 };

@@ -193,10 +193,7 @@ const snapshotInstance = (monitor: InstanceMonitor, now: number, isFlapping: boo
 };
 
 /** The last probe of an instance, rounded to 0.1 ms; nothing before the first. */
-export const probeSnapshot = (
-  probe: InstanceMonitor['probe'],
-  now: number,
-): Pick<InstanceSnapshot, 'probe'> => {
+export const probeSnapshot = (probe: InstanceMonitor['probe'], now: number): Pick<InstanceSnapshot, 'probe'> => {
   if (!probe) return {};
   const { outcome, durationMs } = probe.result;
   return {
@@ -235,10 +232,7 @@ const readingOf = (
 };
 
 /** The report of an instance on a dependency, by the name in responses or in heartbeats. */
-export const dependencyReading = (
-  monitor: InstanceMonitor,
-  dependency: string,
-): DependencyReading | undefined => {
+export const dependencyReading = (monitor: InstanceMonitor, dependency: string): DependencyReading | undefined => {
   const store = Object.entries(STORES).find(
     ([name, { keys }]) => name === dependency || keys.includes(dependency),
   )?.[1];

@@ -77,8 +77,7 @@ describe('the fleet', () => {
     const s1 = fixture.start('session-service', 's1', { dependencies: up });
     fixture.play(4_000);
     expect(fixture.fleet.snapshot().status).toBe('operational');
-    for (let round = 0; round < 3; round += 1)
-      fixture.fleet.recordSyntheticCheck({ ok: false, step: 'receive' });
+    for (let round = 0; round < 3; round += 1) fixture.fleet.recordSyntheticCheck({ ok: false, step: 'receive' });
     expect(fixture.fleet.snapshot()).toMatchObject({
       status: 'major_outage',
       journey: { status: 'failing', step: 'receive' },

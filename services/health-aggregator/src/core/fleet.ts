@@ -74,8 +74,7 @@ export const createFleetState = (options: FleetStateOptions) => {
     tick: (): readonly Transition[] => {
       const now = clock.monotonic();
       const isReliable = registry.areHeartbeatsReliable(now, instances.all());
-      for (const service of instances.services.values())
-        ended.push(...evaluateService(service, isReliable, now));
+      for (const service of instances.services.values()) ended.push(...evaluateService(service, isReliable, now));
       return ended.splice(0);
     },
     /** Instances to probe, each with its interval. */
@@ -116,13 +115,7 @@ interface ObservationDeps extends FleetModel {
   readonly recordHeartbeat: (heartbeat: ObservedHeartbeat, at: number, now: number) => void;
 }
 
-const createObservations = ({
-  clock,
-  instances,
-  registry,
-  unregistered,
-  recordHeartbeat,
-}: ObservationDeps) => ({
+const createObservations = ({ clock, instances, registry, unregistered, recordHeartbeat }: ObservationDeps) => ({
   /** Records a successful read of the registry. */
   recordRegistryRead: ({ now: registryNow, heartbeats, ids }: RegistryReading): void => {
     const now = clock.monotonic();
@@ -231,9 +224,7 @@ const snapshotFleet = (
       return snapshotService(service, group, { now, staleAfterMs, readableForMs, unregistered: found });
     })
     .sort((a, b) => a.service.localeCompare(b.service));
-  const evidence = [registry.readAt, ...monitors.map(({ probe }) => probe?.at)].filter(
-    (at) => at !== undefined,
-  );
+  const evidence = [registry.readAt, ...monitors.map(({ probe }) => probe?.at)].filter((at) => at !== undefined);
   // Without any evidence the age is that of the observer: the greatest possible.
   const ageMs = evidence.length === 0 ? clock.now() - observer.startedAt : now - Math.max(...evidence);
   const dependencies = snapshotDependencies(monitors, now);

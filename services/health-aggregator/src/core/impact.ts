@@ -75,11 +75,7 @@ export const impactOf = (facts: ImpactFacts, times: FailureTimes, now: number): 
   });
   const { status = 'unknown', step } = facts.journey ?? {};
   const check = status === 'failing' ? 'A test message is not delivered.' : undefined;
-  return [
-    ...stores,
-    ...services,
-    ...impactsOf('synthetic-check', { status }, check, step === undefined ? [] : [step]),
-  ];
+  return [...stores, ...services, ...impactsOf('synthetic-check', { status }, check, step === undefined ? [] : [step])];
 };
 
 const serviceImpact = (service: string, status: ServiceStatus): string | undefined => {

@@ -44,11 +44,7 @@ test('[IN19] given a stored incident, when it is merged, it keeps its id and a n
 
 test('[IN20] given another subject, another time or a note, when an incident is merged, it is stored as well', () => {
   const seen = incident({ openedAt: 500_000 });
-  for (const other of [
-    closed,
-    incident({ id: 'b', subject: 'database' }),
-    incident({ id: 'c', isNote: true }),
-  ]) {
+  for (const other of [closed, incident({ id: 'b', subject: 'database' }), incident({ id: 'c', isNote: true })]) {
     expect(mergeIncident([{ ...other, id: 'other' }], seen).map(({ kind }) => kind)).toEqual(['opened']);
   }
 });

@@ -10,13 +10,9 @@ const TOLERANCE_MS = 2_000;
 export const mergeIncident = (stored: readonly Incident[], seen: Incident): readonly IncidentChange[] => {
   const same = stored.find(({ id }) => id === seen.id);
   if (same !== undefined) {
-    return same.seq >= seen.seq
-      ? []
-      : [{ kind: seen.closedAt === undefined ? 'updated' : 'closed', incident: seen }];
+    return same.seq >= seen.seq ? [] : [{ kind: seen.closedAt === undefined ? 'updated' : 'closed', incident: seen }];
   }
-  const other = stored.find(
-    (one) => one.isNote !== true && one.subject === seen.subject && overlap(one, seen),
-  );
+  const other = stored.find((one) => one.isNote !== true && one.subject === seen.subject && overlap(one, seen));
   if (other === undefined) return openingChanges(seen);
   if (seen.openedAt >= other.openedAt - TOLERANCE_MS) return [];
   // This observer saw an earlier start: its updates from before are added.

@@ -131,9 +131,7 @@ test('[IN8] given a failure at the first observation, its incident has isStartUn
   const { detector } = setUp();
   const opened = [];
   for (let second = 0; second < 10; second += 1)
-    opened.push(
-      ...detector.observe(second < 3 ? snapshotOf('unknown') : snapshotOf('major_outage'), second * 1_000),
-    );
+    opened.push(...detector.observe(second < 3 ? snapshotOf('unknown') : snapshotOf('major_outage'), second * 1_000));
   expect(opened[0]?.incident.isStartUnknown).toBe(true);
   const other = setUp();
   other.play('operational', 5_000);

@@ -86,9 +86,7 @@ export const updateIncidentNote = (
 ): IncidentChange => {
   const status: ServiceStatus = closes ? 'operational' : note.severity;
   const incident = extend(note, { at: now, status, seen: [], ...entry });
-  return closes
-    ? { kind: 'closed', incident: { ...incident, closedAt: now } }
-    : { kind: 'updated', incident };
+  return closes ? { kind: 'closed', incident: { ...incident, closedAt: now } } : { kind: 'updated', incident };
 };
 
 interface Condition {
@@ -235,10 +233,7 @@ const subjectsOf = (snapshot: FleetSnapshot): readonly Subject[] => {
 };
 
 /** ms since the first failed probe of the missing instances, or, after a recovery, since the last of them answered. */
-export const evidenceForMs = (
-  status: ServiceStatus,
-  instances: readonly InstanceSnapshot[],
-): number | undefined => {
+export const evidenceForMs = (status: ServiceStatus, instances: readonly InstanceSnapshot[]): number | undefined => {
   const isFault = isSeverity(status);
   const times = instances
     .filter(({ state }) => (isFault ? state === 'suspect' || state === 'down' : state === 'up'))
@@ -257,6 +252,5 @@ const isCausedByStore = (snapshot: FleetSnapshot, state: string, why: string): b
   (isCausedBySessionService(snapshot, why) ||
     Object.entries(snapshot.dependencies).some(
       ([name, { status }]) =>
-        status !== 'up' &&
-        (why === `dependency_${name}` || (name === 'database' && why === 'dependency_postgres')),
+        status !== 'up' && (why === `dependency_${name}` || (name === 'database' && why === 'dependency_postgres')),
     ));

@@ -279,10 +279,8 @@ export class InstanceMonitor {
       return this.#toServing('resumed', now);
     }
     // After a heartbeat with `draining` silence is an orderly leave; refused connections confirm it without Redis.
-    const isSilent =
-      policy.areHeartbeatsReliable && now - this.#heartbeatAt > this.#thresholds.heartbeatLateMs;
-    const isClosed =
-      this.#hardFailures >= HARD_FAILURES && now - this.#heartbeatAt > this.#thresholds.heartbeatLateMs;
+    const isSilent = policy.areHeartbeatsReliable && now - this.#heartbeatAt > this.#thresholds.heartbeatLateMs;
+    const isClosed = this.#hardFailures >= HARD_FAILURES && now - this.#heartbeatAt > this.#thresholds.heartbeatLateMs;
     return isSilent || isClosed ? this.#move('gone', 'left', now) : undefined;
   }
 

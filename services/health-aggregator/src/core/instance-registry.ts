@@ -17,10 +17,7 @@ export interface ServiceInstances {
 export type InstanceRegistry = ReturnType<typeof createInstanceRegistry>;
 
 /** Creates the registry with the expected services and without instances. */
-export const createInstanceRegistry = (
-  expected: Readonly<Record<string, number>>,
-  thresholds: FailureThresholds,
-) => {
+export const createInstanceRegistry = (expected: Readonly<Record<string, number>>, thresholds: FailureThresholds) => {
   const services = new Map<string, ServiceInstances>();
   const addService = (service: string): ServiceInstances => {
     let instances = services.get(service);

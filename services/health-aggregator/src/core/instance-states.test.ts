@@ -177,9 +177,7 @@ describe('states of an instance', () => {
     const since = fixture.now();
     for (const id of ids.slice(0, 2)) fixture.change(id, { answers: 'timeout', heartbeats: false });
     fixture.play(20_000);
-    expect(
-      fixture.transitions.filter(({ at, to }) => at > since && to === 'down').length,
-    ).toBeLessThanOrEqual(1);
+    expect(fixture.transitions.filter(({ at, to }) => at > since && to === 'down').length).toBeLessThanOrEqual(1);
     fixture.play(10_000);
     expect(fixture.stateOf('g1')).toBe('down');
     expect(fixture.stateOf('g2')).toBe('down');

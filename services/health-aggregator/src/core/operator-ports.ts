@@ -90,10 +90,7 @@ export interface GatewayClient {
   /** Open connections of these sessions. */
   socketsOf(sessions: readonly string[]): Promise<SocketList>;
   /** Groups with members, by number of members. The tenant `*` is all tenants of the key. */
-  list(
-    pattern: string,
-    tenant: string,
-  ): Promise<GatewayAnswers & { readonly items: readonly GroupMembers[] }>;
+  list(pattern: string, tenant: string): Promise<GatewayAnswers & { readonly items: readonly GroupMembers[] }>;
   /** Undefined for a group without history. */
   position(of: GroupAddress): Promise<GroupStreamPosition | undefined>;
   /** Publishes JSON data, once for an idempotency key; undefined for a group without history. */

@@ -41,8 +41,7 @@ export const createProbeScheduler = <T extends PeriodicTarget>(deps: ProbeSchedu
   let round = 0;
   let inFlight = 0;
 
-  const dueAt = (entry: Entry, target: T): number =>
-    entry.firstAt ?? entry.lastStart + target.periodMs * entry.factor;
+  const dueAt = (entry: Entry, target: T): number => entry.firstAt ?? entry.lastStart + target.periodMs * entry.factor;
 
   const start = (target: T, entry: Entry, now: number, due: number): void => {
     entry.running = true;

@@ -34,9 +34,7 @@ export class RegistryAvailability {
   /** True when the registry is unreadable, or when heartbeats are missing while the processes answer probes. */
   isFrozen(now: number, monitors: readonly InstanceMonitor[]): boolean {
     if (this.#isLost || this.#isSilent(now)) return true;
-    const serving = monitors.filter(
-      ({ state }) => state !== 'gone' && state !== 'down' && state !== 'draining',
-    );
+    const serving = monitors.filter(({ state }) => state !== 'gone' && state !== 'down' && state !== 'draining');
     const lateButAnswering = serving.filter(
       ({ isAnswering, heartbeatAt }) => isAnswering && now - heartbeatAt > HEARTBEAT_LATE_MS,
     ).length;

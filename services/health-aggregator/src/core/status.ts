@@ -1,13 +1,7 @@
 import type { DependencyReading, InstanceState } from './ports.ts';
 
 /** Status of a service and of the fleet. `unknown` means no fresh evidence and is never shown as good. */
-export const SERVICE_STATUSES = [
-  'operational',
-  'degraded',
-  'partial_outage',
-  'major_outage',
-  'unknown',
-] as const;
+export const SERVICE_STATUSES = ['operational', 'degraded', 'partial_outage', 'major_outage', 'unknown'] as const;
 export type ServiceStatus = (typeof SERVICE_STATUSES)[number];
 
 /** Status in `/health`. `unknown` appears in single checks only; as a whole it is `unhealthy`. */
@@ -90,9 +84,7 @@ export const serviceStatus = (count: ServiceCount, staleAfterMs: number): Servic
   const expected = Math.max(1, count.expected);
   if (serving === 0) return count.states.includes('starting') ? 'unknown' : 'major_outage';
   if (serving < expected * DEGRADED_RATIO) return 'partial_outage';
-  const isClean = count.states.every(
-    (state) => state === 'up' || state === 'draining' || state === 'starting',
-  );
+  const isClean = count.states.every((state) => state === 'up' || state === 'draining' || state === 'starting');
   return serving >= expected && isClean ? 'operational' : 'degraded';
 };
 
@@ -104,18 +96,14 @@ export interface DependencyReport {
 
 /** Assesses one dependency; reports older than 10 s are ignored. */
 export const dependencyStatus = (reports: readonly DependencyReport[]): DependencyAssessment => {
-  const fresh = reports.filter(
-    ({ reading, ageMs }) => ageMs <= REPORT_FRESH_MS && reading.status !== 'unknown',
-  );
+  const fresh = reports.filter(({ reading, ageMs }) => ageMs <= REPORT_FRESH_MS && reading.status !== 'unknown');
   if (fresh.length === 0) return { status: 'unknown', reporters: 0, failing: 0 };
   const down = fresh.filter(({ reading }) => reading.status === 'down');
   const failing = down.length;
   const reasons = byFrequency(
     down.flatMap(({ reading: { reason } }) => (reason !== undefined && CODE.test(reason) ? [reason] : [])),
   );
-  const latencies = fresh.flatMap(({ reading }) =>
-    reading.latencyMs === undefined ? [] : [reading.latencyMs],
-  );
+  const latencies = fresh.flatMap(({ reading }) => (reading.latencyMs === undefined ? [] : [reading.latencyMs]));
   latencies.sort((a, b) => a - b);
   const isUp = failing === 0;
   const times = (isUp ? fresh : down).flatMap(({ reading: { forMs }, ageMs }) =>

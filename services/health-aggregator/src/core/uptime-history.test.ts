@@ -26,8 +26,7 @@ const snapshotOf = (status: ServiceStatus): FleetSnapshot => ({
 });
 
 const play = (timeline: StatusTimeline, from: number, seconds: number, status: ServiceStatus): number => {
-  for (let second = 1; second <= seconds; second += 1)
-    timeline.add(snapshotOf(status), from + second * 1_000);
+  for (let second = 1; second <= seconds; second += 1) timeline.add(snapshotOf(status), from + second * 1_000);
   return from + seconds * 1_000;
 };
 
@@ -76,9 +75,7 @@ test('[HY6] given a period that was not observed, it is a gap that another obser
   other.add(snapshotOf('major_outage'), left - 1_000);
   play(other, left - 1_000, 31, 'major_outage');
   expect(other.countSeconds({ from: left, to: back })).toEqual({
-    increments: new Map(
-      ['fleet', 'gateway'].map((subject) => [subject, new Map([['2026-06-15:major_outage', 30]])]),
-    ),
+    increments: new Map(['fleet', 'gateway'].map((subject) => [subject, new Map([['2026-06-15:major_outage', 30]])])),
     gaps: [{ from: left + 30_000, to: back }],
   });
 });
@@ -93,9 +90,9 @@ test('[HY5] [HY10] [HY11] given an outage of a store, it has a history and count
   expect(increments.get('redis')).toEqual(new Map([['2026-06-15:major_outage', 4]]));
   expect(availabilityOf([{ date: '', seconds: { operational: 96, partial_outage: 4 } }], 'fleet')).toBe(0.96);
   expect(availabilityOf([{ date: '', seconds: { operational: 96, partial_outage: 4 } }], 'gateway')).toBe(1);
-  expect(
-    addIncrements([{ date: '2026-06-15', seconds: { operational: 5 } }], increments.get('redis')),
-  ).toEqual([{ date: '2026-06-15', seconds: { operational: 5, major_outage: 4 } }]);
+  expect(addIncrements([{ date: '2026-06-15', seconds: { operational: 5 } }], increments.get('redis'))).toEqual([
+    { date: '2026-06-15', seconds: { operational: 5, major_outage: 4 } },
+  ]);
 });
 
 test('[HY2] [HY7] given history, 90 days are returned, empty days too, and older days are deleted', () => {
@@ -109,22 +106,14 @@ test('[HY2] [HY7] given history, 90 days are returned, empty days too, and older
   expect(days.at(-1)).toEqual({ date: '2026-06-15', seconds: { operational: 3_600 } });
   expect(days[0]).toEqual({ date: '2026-03-18', seconds: {} });
   expect(expiredFields(Object.keys(fields), NOON)).toEqual(['2020-01-01:degraded']);
-  expect(expiredFields(['2026-03-18:operational', '2026-03-17:operational'], NOON)).toEqual([
-    '2026-03-17:operational',
-  ]);
+  expect(expiredFields(['2026-03-18:operational', '2026-03-17:operational'], NOON)).toEqual(['2026-03-17:operational']);
 });
 
 test('[HY3] [HY9] given a day, its status is its worst minute, and its availability counts only observed time', () => {
-  expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 59 } })).toBe(
-    'operational',
-  );
-  expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 60 } })).toBe(
-    'partial_outage',
-  );
+  expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 59 } })).toBe('operational');
+  expect(worstStatusOf({ date: '', seconds: { operational: 80_000, partial_outage: 60 } })).toBe('partial_outage');
   expect(worstStatusOf({ date: '', seconds: { unknown: 300 } })).toBe('unknown');
   expect(worstStatusOf({ date: '', seconds: {} })).toBeUndefined();
-  expect(
-    availabilityOf([{ date: '', seconds: { operational: 900, major_outage: 100, unknown: 5_000 } }]),
-  ).toBe(0.9);
+  expect(availabilityOf([{ date: '', seconds: { operational: 900, major_outage: 100, unknown: 5_000 } }])).toBe(0.9);
   expect(availabilityOf([{ date: '', seconds: { unknown: 5_000 } }])).toBeUndefined();
 });

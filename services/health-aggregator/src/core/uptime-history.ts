@@ -179,13 +179,7 @@ export const expiredFields = (fields: readonly string[], now: number): string[] 
 
 /** The worst status of at least a minute; undefined when no status lasted so long. */
 export const worstStatusOf = ({ seconds }: UptimeDay): ServiceStatus | undefined => {
-  const order: readonly ServiceStatus[] = [
-    'major_outage',
-    'partial_outage',
-    'degraded',
-    'operational',
-    'unknown',
-  ];
+  const order: readonly ServiceStatus[] = ['major_outage', 'partial_outage', 'degraded', 'operational', 'unknown'];
   return order.find((status) => (seconds[status] ?? 0) >= NEGLIGIBLE_S);
 };
 

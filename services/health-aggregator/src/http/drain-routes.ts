@@ -45,9 +45,7 @@ export const drainRoutes = ({ snapshot, directives, guard, log }: DrainRoutesDep
       path: '/v1/instances/:name/drain',
       summary: 'Drain an instance: it gets no new clients',
       params,
-      body: z
-        .strictObject({ reason: z.string().max(200).default(''), force: z.boolean().default(false) })
-        .prefault({}),
+      body: z.strictObject({ reason: z.string().max(200).default(''), force: z.boolean().default(false) }).prefault({}),
       guard,
       responses: {
         202: { description: 'the instance applies it within about two seconds' },

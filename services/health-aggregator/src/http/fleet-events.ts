@@ -74,5 +74,4 @@ export const createFleetEvents = (deps: FleetEventsDeps) => {
 const snapshotText = (snapshot: FleetSnapshot): string =>
   `event: snapshot\nid: ${snapshot.version}\ndata: ${JSON.stringify(snapshot)}\n\n`;
 
-const pulseText = (snapshot: FleetSnapshot): string =>
-  `event: pulse\ndata: ${JSON.stringify(pulseOf(snapshot))}\n\n`;
+const pulseText = (snapshot: FleetSnapshot): string => `event: pulse\ndata: ${JSON.stringify(pulseOf(snapshot))}\n\n`;

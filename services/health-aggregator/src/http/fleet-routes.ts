@@ -90,9 +90,7 @@ const discoveryRoute = ({ fleet }: FleetRoutesDeps): Route =>
  */
 export const scrapeGroups = (monitors: readonly InstanceMonitor[], service: string | undefined) => {
   const groups = monitors
-    .filter(
-      ({ state, heartbeat }) => state !== 'gone' && (service ?? heartbeat.service) === heartbeat.service,
-    )
+    .filter(({ state, heartbeat }) => state !== 'gone' && (service ?? heartbeat.service) === heartbeat.service)
     .map(({ heartbeat, state, id }) => ({
       targets: [heartbeat.opsAddress],
       labels: {
@@ -127,8 +125,7 @@ const consensusRoute = ({ fleet, removals, log }: FleetRoutesDeps): Route =>
           if (!isRedisFault(error)) throw error;
           return false;
         }));
-      if (granted)
-        log.info({ dependency: dep, id: except, of: quota?.service }, 'consensus.withdrawal_granted');
+      if (granted) log.info({ dependency: dep, id: except, of: quota?.service }, 'consensus.withdrawal_granted');
       return { status: 200, body: { dependency: dep, ...consensus, granted } };
     },
   });

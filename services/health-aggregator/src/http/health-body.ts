@@ -56,14 +56,7 @@ export const fleetHealth = ({
 };
 
 /** `/health/:service`: one service, with a check for each instance. */
-export const serviceHealth = ({
-  service,
-  status,
-  up,
-  total,
-  expected,
-  instances,
-}: ServiceSnapshot): HealthBody => ({
+export const serviceHealth = ({ service, status, up, total, expected, instances }: ServiceSnapshot): HealthBody => ({
   status: overall(status),
   ...{ service, up, total, expected },
   checks: Object.fromEntries(instances.map((instance) => [instance.name, instanceCheck(instance)])),

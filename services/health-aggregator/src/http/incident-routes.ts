@@ -220,8 +220,7 @@ const write = async (
   throw unavailable('The incident is being changed by other requests. Retry in a few seconds.');
 };
 
-const unavailable = (detail: string): AppError =>
-  new AppError('OVERLOADED', { detail, retryAfterS: RETRY_AFTER_S });
+const unavailable = (detail: string): AppError => new AppError('OVERLOADED', { detail, retryAfterS: RETRY_AFTER_S });
 
 const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
   try {

@@ -5,13 +5,7 @@ import { AppError } from '@muster/protocol/errors';
 import { DEFAULT_TENANT, isTenantName, parseGroupName } from '@muster/protocol/ids';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type {
-  DeviceInfo,
-  GatewayClient,
-  SessionClient,
-  SocketInfo,
-  SocketList,
-} from '../core/operator-ports.ts';
+import type { DeviceInfo, GatewayClient, SessionClient, SocketInfo, SocketList } from '../core/operator-ports.ts';
 
 /** A client without its API key is undefined. */
 interface OperatorRoutesDeps {
@@ -61,8 +55,7 @@ const findSessions = (deps: OperatorRoutesDeps): Route =>
     method: 'get',
     path: '/v1/operator/sessions',
     summary: 'Live sessions of a user, by id, or the newest, with their connections on all gateways',
-    description:
-      '`tenant` applies to a user and to the newest sessions; a session id is found in every tenant.',
+    description: '`tenant` applies to a user and to the newest sessions; a session id is found in every tenant.',
     query: z.object({ find: z.string().trim().max(255).default(''), tenant: tenantQuery }),
     guard: deps.guard,
     responses: {
@@ -182,10 +175,7 @@ const listGroups = ({ groups, guard }: OperatorRoutesDeps): Route =>
       const client = required(groups, 'SERVER_API_KEYS');
       // A pattern without wildcards matches anywhere in the name.
       const wanted = pattern === '' || /[*?]/.test(pattern) ? pattern : `*${pattern}*`;
-      const { items, gateways, silent, onlyTenant } = await client.list(
-        wanted,
-        await tenantOfQuery(client, named),
-      );
+      const { items, gateways, silent, onlyTenant } = await client.list(wanted, await tenantOfQuery(client, named));
       const shown = items.slice(0, SHOWN_GROUPS);
       return {
         status: 200,

@@ -71,5 +71,4 @@ const headlineOf = ({ status, impact }: FleetSnapshot): string => {
   return `${text}: ${impact[0]?.users ?? 'users are served with less redundancy.'}`;
 };
 
-const escapeHtml = (text: string): string =>
-  text.replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+const escapeHtml = (text: string): string => text.replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

@@ -32,10 +32,7 @@ export const checkIntervalsFor = (probeIntervalMs: number): CheckIntervals => ({
 });
 
 /** Thresholds from the intervals of heartbeats and probes. */
-export const failureThresholdsFor = (
-  heartbeatIntervalMs: number,
-  probeIntervalMs: number,
-): FailureThresholds => ({
+export const failureThresholdsFor = (heartbeatIntervalMs: number, probeIntervalMs: number): FailureThresholds => ({
   heartbeatLateMs: heartbeatIntervalMs * HEARTBEATS_UNTIL_LATE,
   degradedClearMs: probeIntervalMs * PROBES_UNTIL_CLEAR,
   recoveryMs: probeIntervalMs * PROBES_UNTIL_RECOVERED,
@@ -63,8 +60,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
     clock,
     timeoutMs: config.probeTimeoutMs,
     intervalMs: config.websocketProbeIntervalMs,
-    onProbed: (service, outcome, durationMs) =>
-      instruments.recordProbe(service, 'ws', { outcome, durationMs }),
+    onProbed: (service, outcome, durationMs) => instruments.recordProbe(service, 'ws', { outcome, durationMs }),
   });
   const scheduler = createProbeScheduler({
     clock,
@@ -84,10 +80,7 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
     instruments.recordTransition(transition);
     const { id: _, service: of, ...fields } = transition;
     const isBad = transition.to === 'down' || transition.to === 'suspect' || transition.to === 'degraded';
-    log[isBad ? 'warn' : 'info'](
-      { ...fields, of, afterMs: Math.round(transition.afterMs) },
-      'instance.changed',
-    );
+    log[isBad ? 'warn' : 'info']({ ...fields, of, afterMs: Math.round(transition.afterMs) }, 'instance.changed');
   };
   const tick = (): void => {
     scheduler.tick();

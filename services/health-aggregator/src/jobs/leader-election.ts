@@ -58,8 +58,7 @@ export const startLeaderElection = async (deps: LeaderElectionDeps) => {
       const answer = await redis.lane().eval(ACQUIRE_SCRIPT, 2, keys.leader, keys.epoch, self, leaseMs);
       const [owner, number] = answer as [string, number];
       known = { name: owner.slice(owner.indexOf(' ') + 1), epoch: number };
-      lease =
-        owner === self ? { epoch: number, until: requestedAt + leaseMs * (1 - SAFETY_SHARE) } : undefined;
+      lease = owner === self ? { epoch: number, until: requestedAt + leaseMs * (1 - SAFETY_SHARE) } : undefined;
       if (lease && before !== number) log.info({ epoch: number }, 'leader.elected');
     } catch {
       if (epoch() === undefined) known = null; // The cause is logged with the state of the connection.

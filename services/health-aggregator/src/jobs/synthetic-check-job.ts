@@ -97,9 +97,7 @@ const planCheck = (fleet: FleetState, round: number): SyntheticCheckPlan | undef
   const serving = (service: string): string[] =>
     fleet
       .monitors()
-      .filter(
-        ({ heartbeat, state }) => heartbeat.service === service && (state === 'up' || state === 'degraded'),
-      )
+      .filter(({ heartbeat, state }) => heartbeat.service === service && (state === 'up' || state === 'degraded'))
       .map(({ heartbeat }) => heartbeat.address)
       .sort();
   const gateways = serving('ws-gateway');
@@ -107,9 +105,7 @@ const planCheck = (fleet: FleetState, round: number): SyntheticCheckPlan | undef
   const sessions = sessionServices[round % Math.max(1, sessionServices.length)];
   const from = gateways[round % Math.max(1, gateways.length)];
   const to = gateways[(round + 1) % Math.max(1, gateways.length)];
-  return sessions === undefined || from === undefined || to === undefined
-    ? undefined
-    : { sessions, from, to };
+  return sessions === undefined || from === undefined || to === undefined ? undefined : { sessions, from, to };
 };
 
 const createCheckMetrics = (metrics: Metrics): ((result: SyntheticCheckResult) => void) => {

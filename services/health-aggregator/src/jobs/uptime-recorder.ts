@@ -1,13 +1,7 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { FleetState } from '../core/fleet.ts';
-import {
-  addIncrements,
-  StatusTimeline,
-  type TimeRange,
-  type UptimeDay,
-  WHOLE_FLEET,
-} from '../core/uptime-history.ts';
+import { addIncrements, StatusTimeline, type TimeRange, type UptimeDay, WHOLE_FLEET } from '../core/uptime-history.ts';
 import type { UptimeStore } from '../stores/uptime-store.ts';
 
 const COUNT_MS = 1_000;
@@ -95,9 +89,7 @@ export const startUptimeRecorder = ({ fleet, store, epoch, clock, log }: UptimeR
       const from = writtenUntil ?? timeline.startedAt;
       if (from === undefined) return known;
       const { increments } = timeline.countSeconds(untilNow(from));
-      return new Map(
-        [...known].map(([subject, days]) => [subject, addIncrements(days, increments.get(subject))]),
-      );
+      return new Map([...known].map(([subject, days]) => [subject, addIncrements(days, increments.get(subject))]));
     },
     [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();

@@ -18,14 +18,8 @@ export const createDrainDirectives = (redis: RedisConnections, fleetName: string
   const keys = registryKeys(redis.prefix, fleetName);
   return {
     /** Writes a directive; the instance applies it with its next heartbeat, within about two seconds. Rejects without Redis. */
-    issue: async (
-      id: string,
-      kind: 'drain' | 'resume',
-      { reason }: { readonly reason: string },
-    ): Promise<void> => {
-      await redis
-        .lane()
-        .eval(ISSUE_SCRIPT, 2, keys.directive(id), keys.events, kind, DIRECTIVE_TTL_MS, id, reason);
+    issue: async (id: string, kind: 'drain' | 'resume', { reason }: { readonly reason: string }): Promise<void> => {
+      await redis.lane().eval(ISSUE_SCRIPT, 2, keys.directive(id), keys.events, kind, DIRECTIVE_TTL_MS, id, reason);
     },
   };
 };

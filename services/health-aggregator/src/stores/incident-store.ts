@@ -20,13 +20,7 @@ export interface IncidentStore {
   /** Writes a change and its notifications atomically; `refused` if `epoch` is not that of the leader. */
   write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<WriteOutcome>;
   /** The same for an observation without a leader; `refused` after another write since `version`. */
-  record(
-    version: string,
-    epoch: number,
-    change: IncidentChange,
-    channels: number,
-    now: number,
-  ): Promise<WriteOutcome>;
+  record(version: string, epoch: number, change: IncidentChange, channels: number, now: number): Promise<WriteOutcome>;
 }
 
 /** KEYS guard, incidents, index, webhooks, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now, isNote */
@@ -56,14 +50,7 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
     channels: number,
     now: number,
   ): Promise<WriteOutcome> => {
-    const names = [
-      key,
-      keys.incidents,
-      keys.incidentIndex,
-      keys.webhookQueue,
-      keys.webhooksDue,
-      keys.incidentVersion,
-    ];
+    const names = [key, keys.incidents, keys.incidentIndex, keys.webhookQueue, keys.webhooksDue, keys.incidentVersion];
     const notification = JSON.stringify({ kind, incident, epoch, firstAt: now, attempts: 0 });
     const { id, openedAt, seq, isNote } = incident;
     const values = [
@@ -90,7 +77,6 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
       return text === null ? undefined : (JSON.parse(text) as Incident);
     },
     write: (epoch, ...rest) => write({ key: keys.epoch, expected: String(epoch), epoch }, ...rest),
-    record: (version, epoch, ...rest) =>
-      write({ key: keys.incidentVersion, expected: version, epoch }, ...rest),
+    record: (version, epoch, ...rest) => write({ key: keys.incidentVersion, expected: version, epoch }, ...rest),
   };
 };

@@ -19,9 +19,7 @@ return 1`;
 export const createSelfRemovals = (redis: RedisConnections, keyOf: (service: string) => string) => ({
   /** Acquires or renews the slot of an instance; false when all are taken. Rejects without Redis. */
   grant: async (service: string, id: string, most: number): Promise<boolean> => {
-    const answer = await redis.retry((lane) =>
-      lane.eval(GRANT_SCRIPT, 1, keyOf(service), id, most, LEASE_MS),
-    );
+    const answer = await redis.retry((lane) => lane.eval(GRANT_SCRIPT, 1, keyOf(service), id, most, LEASE_MS));
     return answer === 1;
   },
 });

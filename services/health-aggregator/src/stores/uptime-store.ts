@@ -68,11 +68,7 @@ export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys)
     const subjects = [...increments.keys()];
     const names = [...first, ...subjects.map((subject) => keys.days(subject))];
     const rows = subjects.flatMap((subject, index) =>
-      [...(increments.get(subject) ?? [])].flatMap(([field, seconds]) => [
-        first.length + index + 1,
-        field,
-        seconds,
-      ]),
+      [...(increments.get(subject) ?? [])].flatMap(([field, seconds]) => [first.length + index + 1, field, seconds]),
     );
     // Not by retry(): the next write detects from `until` or the gap whether a write that timed out was executed.
     return (await redis.lane().eval(script, names.length, ...names, ...values, ...rows)) === 1;
@@ -94,9 +90,7 @@ export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys)
     fill: (gap, increments, left) =>
       run(FILL_SCRIPT, [keys.dayGaps], [textOf(gap), JSON.stringify(left.map(textOf))], increments),
     read: async (subjects, now) => {
-      const all = await Promise.all(
-        subjects.map((subject) => redis.retry((lane) => lane.hgetall(keys.days(subject)))),
-      );
+      const all = await Promise.all(subjects.map((subject) => redis.retry((lane) => lane.hgetall(keys.days(subject)))));
       return new Map(subjects.map((subject, index) => [subject, uptimeDaysOf(all[index] ?? {}, now)]));
     },
     prune: async (subjects, now) => {

@@ -142,10 +142,7 @@ export type LatestUses = (ids: readonly SessionId[]) => Promise<readonly LatestU
 
 /** Combines pending activity with the open sockets that gateways report. */
 export const createLatestUses =
-  (
-    activity: Pick<ReturnType<typeof createActivityFlusher>, 'latest'>,
-    presence: SessionPresence,
-  ): LatestUses =>
+  (activity: Pick<ReturnType<typeof createActivityFlusher>, 'latest'>, presence: SessionPresence): LatestUses =>
   async (ids) => {
     const [touchedAt, sockets] = await Promise.all([activity.latest(ids), presence.socketsOf(ids)]);
     return ids.map((_, at) => ({ at: touchedAt[at], isOnline: (sockets[at] ?? 0) > 0 }));

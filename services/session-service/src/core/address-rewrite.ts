@@ -85,10 +85,7 @@ const pauseAfter = ({ rewritten, skipped }: Pass): number => {
   return rewritten > 0 ? PAUSE_AFTER_CHANGES_MS : PAUSE_MS;
 };
 
-const rewriteSessions = async (
-  { store, addresses, refresh }: AddressRewriteDeps,
-  pass: Pass,
-): Promise<void> => {
+const rewriteSessions = async ({ store, addresses, refresh }: AddressRewriteDeps, pass: Pass): Promise<void> => {
   const rows = await store.sessionsAfter(pass.session, BATCH);
   const changed = rows.flatMap((row) => {
     const [ip, lastIp] = [addresses.anonymize(row.ip), addresses.anonymize(row.lastIp)];

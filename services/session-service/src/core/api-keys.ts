@@ -109,10 +109,7 @@ export const createApiKeys = (deps: ApiKeysDeps) => {
 
   const batch = createBatch(store);
 
-  const findHolder = (
-    key: string,
-    isThrottled: boolean,
-  ): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
+  const findHolder = (key: string, isThrottled: boolean): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
     const hash = sha256(key);
     const name = nameOf(hash);
     const before = cache.get(name);

@@ -8,10 +8,7 @@ import { expect, test } from 'vitest';
 import { type AuthenticateDeps, type Authenticated, authenticate } from './authenticate.ts';
 import { type SessionRecord, toSnapshot } from './session-record.ts';
 
-const signer = createTokenSigner([
-  'authenticate-test-secret-0123456789-ab',
-  'authenticate-test-older-9876543210-zyx',
-]);
+const signer = createTokenSigner(['authenticate-test-secret-0123456789-ab', 'authenticate-test-older-9876543210-zyx']);
 const random = { bytes: (size: number) => crypto.getRandomValues(new Uint8Array(size)) };
 const HOUR = 3_600_000;
 

@@ -115,8 +115,7 @@ const acceptStale = (
   cached: SnapshotRead | undefined,
   error: unknown,
 ): Authenticated => {
-  const isFault =
-    error instanceof AppError && (error.code === 'DATABASE_UNAVAILABLE' || error.code === 'OVERLOADED');
+  const isFault = error instanceof AppError && (error.code === 'DATABASE_UNAVAILABLE' || error.code === 'OVERLOADED');
   if (!isFault || cached?.is !== 'live') throw error;
   const now = clock.now();
   const { snapshot } = cached;
@@ -128,10 +127,7 @@ const acceptStale = (
   return { ok: true, snapshot, record: undefined, secret, keyIndex, source: 'redis' };
 };
 
-const byRecord = async (
-  deps: AuthenticateDeps,
-  { id, hash, keyIndex }: PresentedToken,
-): Promise<Authenticated> => {
+const byRecord = async (deps: AuthenticateDeps, { id, hash, keyIndex }: PresentedToken): Promise<Authenticated> => {
   const found = await deps.loader.load(id);
   const state = await evaluateRecord(deps, id, found);
   if (state.is === 'ended') {
@@ -182,17 +178,12 @@ const fill = async ({ snapshots }: RecordDeps, snapshot: Snapshot): Promise<Eval
   const stored = await snapshots.put(snapshot);
   if (stored.ok) return undefined;
   if (stored.newer.is === 'ended') return { is: 'ended', reason: stored.newer.reason };
-  if (stored.newer.is === 'live' && stored.newer.snapshot.rev === snapshot.rev)
-    await snapshots.refresh(snapshot);
+  if (stored.newer.is === 'live' && stored.newer.snapshot.rev === snapshot.rev) await snapshots.refresh(snapshot);
   return undefined;
 };
 
 /** Reads pending activity if the row is idle. */
-const withPendingTouch = async (
-  deps: RecordDeps,
-  record: SessionRecord,
-  now: number,
-): Promise<SessionRecord> => {
+const withPendingTouch = async (deps: RecordDeps, record: SessionRecord, now: number): Promise<SessionRecord> => {
   if (!isIdle(record, now)) return record;
   const touched = await bestEffort(deps, () => deps.pendingTouch(record.id));
   return touched === undefined || touched <= record.lastSeenAt ? record : { ...record, lastSeenAt: touched };

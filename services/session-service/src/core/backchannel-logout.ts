@@ -10,9 +10,7 @@ import type {
 import type { Actor, SearchFilter } from './ports.ts';
 import type { SessionAdmin } from './session-admin.ts';
 
-type LogoutResult =
-  | { readonly ok: true; readonly ended: number }
-  | { readonly ok: false; readonly why: IdTokenFault };
+type LogoutResult = { readonly ok: true; readonly ended: number } | { readonly ok: false; readonly why: IdTokenFault };
 
 /** Ends the sessions of a logout token. Rejects with 503 codes only. */
 export type BackchannelLogout = ReturnType<typeof createBackchannelLogout>;
@@ -36,11 +34,7 @@ export const createBackchannelLogout =
     return done;
   };
 
-const logOut = async (
-  deps: BackchannelLogoutDeps,
-  text: string,
-  from: Omit<Actor, 'name'>,
-): Promise<LogoutResult> => {
+const logOut = async (deps: BackchannelLogoutDeps, text: string, from: Omit<Actor, 'name'>): Promise<LogoutResult> => {
   const verified = await deps.verifier.verify(text, 'logout_token');
   if (!verified.ok) return verified;
   const { token } = verified;

@@ -145,9 +145,7 @@ const diagnoseServer = ({ clients, maxConnections, reserved }: ServerConnections
     advice: `${count} connections of "${application}" have been idle in a transaction for up to ${Math.round(oldestS)} s; they hold locks.`,
   }));
   if (foreignCount > FOREIGN_SHARE * (maxConnections - reserved)) {
-    const names = foreign
-      .map(({ application, count }) => `${application || '(no name)'} ×${count}`)
-      .join(', ');
+    const names = foreign.map(({ application, count }) => `${application || '(no name)'} ×${count}`).join(', ');
     findings.push({
       verdict: 'foreign_clients',
       advice: `Other applications hold ${foreignCount} connections: ${names}.`,

@@ -37,16 +37,9 @@ export const userClaimsOf = ({ issuer, claims }: TrustedToken, now: number): Use
 
 /** True for text that Postgres and Redis store unchanged: 1 to 255 characters, well-formed, without NUL. */
 export const isId = (value: unknown): value is string =>
-  typeof value === 'string' &&
-  value !== '' &&
-  value.length <= MAX_ID &&
-  !value.includes('\0') &&
-  value.isWellFormed();
+  typeof value === 'string' && value !== '' && value.length <= MAX_ID && !value.includes('\0') && value.isWellFormed();
 
-const userIdOf = (
-  { userIdClaim, userIdPrefix }: IssuerRules,
-  claims: TrustedToken['claims'],
-): string | undefined => {
+const userIdOf = ({ userIdClaim, userIdPrefix }: IssuerRules, claims: TrustedToken['claims']): string | undefined => {
   const claim = Object.hasOwn(claims, userIdClaim) ? claims[userIdClaim] : undefined;
   const id = Number.isSafeInteger(claim) ? String(claim) : claim;
   if (!isId(id)) return undefined;
@@ -59,10 +52,7 @@ const isPast = (seconds: unknown, now: number): seconds is number =>
   typeof seconds === 'number' && Number.isFinite(seconds) && seconds >= 0 && seconds * 1000 <= now + SKEW_MS;
 
 const amrOf = (amr: unknown): string[] =>
-  Array.isArray(amr)
-    ? amr.filter((method) => isId(method) && method.length <= MAX_AMR_LENGTH).slice(0, MAX_AMR)
-    : [];
+  Array.isArray(amr) ? amr.filter((method) => isId(method) && method.length <= MAX_AMR_LENGTH).slice(0, MAX_AMR) : [];
 
 /** 1 unless the issuer names a level of NIST SP 800-63 in `acr`. */
-const aalOf = (acr: unknown): number =>
-  Number((typeof acr === 'string' ? AAL_IN_ACR.exec(acr)?.[1] : undefined) ?? 1);
+const aalOf = (acr: unknown): number => Number((typeof acr === 'string' ? AAL_IN_ACR.exec(acr)?.[1] : undefined) ?? 1);

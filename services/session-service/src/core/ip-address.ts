@@ -9,8 +9,7 @@ const IPV6_BUCKET_BITS = 64;
 export const shortenIp = (text: string | undefined): string | null => networkOf(text, IPV4_BITS, IPV6_BITS);
 
 /** The rate limit key of a caller: the IPv4 address or the IPv6 /64. */
-export const rateKeyOf = (text: string | undefined): string =>
-  networkOf(text, 32, IPV6_BUCKET_BITS) ?? 'unknown';
+export const rateKeyOf = (text: string | undefined): string => networkOf(text, 32, IPV6_BUCKET_BITS) ?? 'unknown';
 
 /** The rate limit key of a network: the IPv4 /24 or the IPv6 /48, a usual assignment to one customer. */
 export const networkKeyOf = (text: string | undefined): string => shortenIp(text) ?? 'unknown';

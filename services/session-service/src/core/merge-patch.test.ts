@@ -43,9 +43,7 @@ test('[SE33] given the difference of two objects as a patch, it converts the fir
       ...Object.keys(from).flatMap((name) => (Object.hasOwn(to, name) ? [] : [[name, null]])),
       ...Object.entries(to).map(([name, one]) => [
         name,
-        Object.hasOwn(from, name) && isObject(from[name]) && isObject(one)
-          ? differenceOf(from[name], one)
-          : one,
+        Object.hasOwn(from, name) && isObject(from[name]) && isObject(one) ? differenceOf(from[name], one) : one,
       ]),
     ]);
   fc.assert(

@@ -283,17 +283,10 @@ export interface AdminStore {
     before: string | undefined;
     limit: number;
   }): Promise<SessionEvent[]>;
-  eventsOfSession(query: {
-    sessionId: string;
-    before: string | undefined;
-    limit: number;
-  }): Promise<SessionEvent[]>;
+  eventsOfSession(query: { sessionId: string; before: string | undefined; limit: number }): Promise<SessionEvent[]>;
   sessionsOfUser(tenant: string, userId: string): Promise<SessionRecord[]>;
   /** Ends and deletes all sessions and anonymizes the audit log, in one transaction. */
-  erase(
-    user: UserSessions,
-    actor: Actor,
-  ): Promise<{ ended: SessionEndResult; sessions: number; events: number }>;
+  erase(user: UserSessions, actor: Actor): Promise<{ ended: SessionEndResult; sessions: number; events: number }>;
 }
 
 /** The outbox table. */

@@ -45,10 +45,7 @@ export const createPropagation = (deps: PropagationDeps) => {
      * Delivers a change now; `pending` when Redis did not accept it in 1.5 s: then the relay delivers it. Never rejects.
      * `records` save a read from Postgres for changes other than ends.
      */
-    deliver: async (
-      posted: OutboxEntry | undefined,
-      records?: readonly SessionRecord[],
-    ): Promise<PropagationState> => {
+    deliver: async (posted: OutboxEntry | undefined, records?: readonly SessionRecord[]): Promise<PropagationState> => {
       if (posted === undefined) return 'done';
       try {
         await within(DEADLINE_MS, 'delivery of a session change', send(posted, records));

@@ -39,11 +39,7 @@ export const createReuseDetector = (deps: ReuseDeps) => {
   };
   return {
     /** Writes the audit log and ends the session where the kind requires it. Never rejects. */
-    report: async (
-      record: SessionRecord,
-      kind: ReuseKind,
-      { actor, userAgent }: Presenter,
-    ): Promise<void> => {
+    report: async (record: SessionRecord, kind: ReuseKind, { actor, userAgent }: Presenter): Promise<void> => {
       if (!isDue(record.id)) return;
       const action = actionFor(record, kind);
       deps.onReuse(kind, action);

@@ -36,10 +36,7 @@ export const createSessionAdmin = (deps: AdminDeps) => {
     return { ended: ended.ids.length, propagated: await propagation.deliver(ended.posted) };
   };
   /** The sessions that have not been active since `before`. Pending activity and open sockets count, and are written to Postgres. */
-  const withoutActivity = async (
-    ids: readonly SessionId[],
-    before: number,
-  ): Promise<readonly SessionId[]> => {
+  const withoutActivity = async (ids: readonly SessionId[], before: number): Promise<readonly SessionId[]> => {
     const uses = await latestUses(ids);
     const active = ids.flatMap((id, index) => {
       const seenAt = uses[index]?.isOnline ? now() : uses[index]?.at;

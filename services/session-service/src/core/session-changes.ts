@@ -23,9 +23,7 @@ import type { DerivedKeys } from './signing-keys.ts';
 type Refused = Extract<Changed, { ok: false }>;
 
 /** A session with a new secret; the token is returned once. */
-export type RotateResult =
-  | { readonly ok: true; readonly session: SessionRecord; readonly token: string }
-  | Refused;
+export type RotateResult = { readonly ok: true; readonly session: SessionRecord; readonly token: string } | Refused;
 
 export type UpgradeResult =
   | {
@@ -75,10 +73,7 @@ export const createSessionChanges = (deps: ChangesDeps) => {
     if (changed.ok) await deps.propagation.deliver(changed.posted, [changed.session]);
     return changed;
   };
-  const withSecret = async (
-    why: string,
-    change: (secretHash: Buffer) => Promise<Changed>,
-  ): Promise<RotateResult> => {
+  const withSecret = async (why: string, change: (secretHash: Buffer) => Promise<Changed>): Promise<RotateResult> => {
     const secret = newSecret(deps.random);
     const changed = await delivered(await change(hashSecret(secret)));
     if (!changed.ok) return changed;
@@ -137,12 +132,7 @@ const upgrade = async (
 const MAX_TRIES = 5;
 
 /** Merges with the current revision; repeats after a concurrent change, unless the caller named a revision. */
-const applyPatch = async (
-  { store }: ChangesDeps,
-  of: ChangeOf,
-  patch: Rewrite,
-  check: DataCheck,
-): Promise<Changed> => {
+const applyPatch = async ({ store }: ChangesDeps, of: ChangeOf, patch: Rewrite, check: DataCheck): Promise<Changed> => {
   const { data: changes, label, grants, reason } = patch;
   if (changes === undefined) return store.rewrite(of, { label, grants, reason, data: undefined });
   for (let tries = 1; ; tries += 1) {

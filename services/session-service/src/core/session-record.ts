@@ -77,8 +77,7 @@ const FRESH_MS = 10 * 60_000;
 
 /** The cached form of a session: fresh for ten minutes, or a third of the idle limit if that is less. */
 export const toSnapshot = (record: SessionRecord, now: number): Snapshot => {
-  const { policy, transport, rotatedAt, endedAt, endReason, data, grants, prevHash, prevUntil, ...rest } =
-    record;
+  const { policy, transport, rotatedAt, endedAt, endReason, data, grants, prevHash, prevUntil, ...rest } = record;
   const fresh = record.idleSeconds > 0 ? Math.min(FRESH_MS, (record.idleSeconds * 1000) / 3) : FRESH_MS;
   return {
     ...rest,
@@ -90,9 +89,5 @@ export const toSnapshot = (record: SessionRecord, now: number): Snapshot => {
 };
 
 /** The instant at which the session becomes idle, in ms since the epoch; null without an idle limit. */
-export const idleExpiresAt = (
-  session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt' | 'expiresAt'>,
-): number | null =>
-  session.idleSeconds > 0
-    ? Math.min(session.lastSeenAt + session.idleSeconds * 1000, session.expiresAt)
-    : null;
+export const idleExpiresAt = (session: Pick<Snapshot, 'idleSeconds' | 'lastSeenAt' | 'expiresAt'>): number | null =>
+  session.idleSeconds > 0 ? Math.min(session.lastSeenAt + session.idleSeconds * 1000, session.expiresAt) : null;

@@ -112,9 +112,7 @@ const open = async (
     { limit: deps.limit ?? DEFAULT_LIMIT, actor, idempotency },
   );
   if (!created.ok) {
-    return created.why === 'replayed' && idempotency
-      ? replayed(deps, created.session, idempotency)
-      : refused(created);
+    return created.why === 'replayed' && idempotency ? replayed(deps, created.session, idempotency) : refused(created);
   }
   const { session, evicted } = created;
   deps.onOpened(session.kind, created.devices);
@@ -144,10 +142,7 @@ const endImpersonations = async (deps: SessionsDeps, ids: readonly SessionId[]):
 };
 
 /** Stores the snapshot; a failure costs one cache miss. */
-const fillSnapshot = async (
-  { snapshots, clock, log }: SessionsDeps,
-  session: SessionRecord,
-): Promise<void> => {
+const fillSnapshot = async ({ snapshots, clock, log }: SessionsDeps, session: SessionRecord): Promise<void> => {
   try {
     await snapshots.put(toSnapshot(session, clock.now()));
   } catch (error) {

@@ -28,8 +28,7 @@ export const createDerivedKeys = (secrets: readonly string[]) => {
     /** HMAC-SHA256 under the sub-key of the first signing key, 32 bytes. */
     mac: (purpose: KeyPurpose, text: string): Buffer => macWith(purpose, 0, text),
     /** One MAC per listed signing key, in their order. */
-    macs: (purpose: KeyPurpose, text: string): Buffer[] =>
-      secrets.map((_, index) => macWith(purpose, index, text)),
+    macs: (purpose: KeyPurpose, text: string): Buffer[] => secrets.map((_, index) => macWith(purpose, index, text)),
     /** True if the MAC, or its first bytes (at least 16), was made with any listed key. Constant time. */
     verifies: (purpose: KeyPurpose, text: string, mac: Uint8Array): boolean =>
       mac.length >= MIN_MAC_BYTES &&

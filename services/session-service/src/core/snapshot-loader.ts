@@ -69,10 +69,7 @@ export const createSnapshotLoader = (options: LoaderOptions) => {
   };
 };
 
-const settle = async (
-  batch: ReadonlyMap<SessionId, Waiting>,
-  findMany: LoaderOptions['findMany'],
-): Promise<void> => {
+const settle = async (batch: ReadonlyMap<SessionId, Waiting>, findMany: LoaderOptions['findMany']): Promise<void> => {
   try {
     const found = new Map((await findMany([...batch.keys()])).map((record) => [record.id, record]));
     for (const [id, { resolve }] of batch) resolve(found.get(id));

@@ -20,12 +20,7 @@ import {
   stepUpBody,
   upgradeBody,
 } from './schemas.ts';
-import {
-  requireGrantable,
-  requireGrantableSession,
-  requireVisible,
-  type ServiceCaller,
-} from './service-guard.ts';
+import { requireGrantable, requireGrantableSession, requireVisible, type ServiceCaller } from './service-guard.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import type { UserCaller } from './session-guard.ts';
 import { changeErrorReply, privilegeChangeReply, setSessionCookie } from './session-response.ts';
@@ -164,8 +159,7 @@ const upgrade = (context: HttpContext): Route =>
     method: 'post',
     path: '/v1/sessions/:id/upgrade',
     summary: "Give a guest's session to a user who has signed in; label and data stay",
-    description:
-      'With an `Idempotency-Key` header, repeats within 24 hours return the same session and token.',
+    description: 'With an `Idempotency-Key` header, repeats within 24 hours return the same session and token.',
     params,
     body: upgradeBody,
     responses: CHANGED_WITH_TOKEN,
@@ -215,12 +209,7 @@ const refuseImpersonation = async ({ sessions }: HttpContext, id: SessionId): Pr
 };
 
 /** A change of a session that the caller may access. Throws `NOT_FOUND`. */
-const changeOf = async (
-  context: HttpContext,
-  caller: ServiceCaller,
-  text: string,
-  rev?: number,
-): Promise<ChangeOf> => {
+const changeOf = async (context: HttpContext, caller: ServiceCaller, text: string, rev?: number): Promise<ChangeOf> => {
   const id = parseSessionId(text);
   if (id === undefined) throw new AppError('NOT_FOUND');
   await requireVisible(context, caller, id);

@@ -54,9 +54,7 @@ export const checkRoutes = (context: HttpContext): Route[] => [
     },
     handle: async ({ auth, body }) => {
       const items = await Promise.all(
-        body.tokens.map(async (check) =>
-          resultOf(context, auth, check, await context.authenticate(check.token)),
-        ),
+        body.tokens.map(async (check) => resultOf(context, auth, check, await context.authenticate(check.token))),
       );
       return { status: 200, body: { items } };
     },
@@ -65,8 +63,7 @@ export const checkRoutes = (context: HttpContext): Route[] => [
     method: 'post',
     path: '/v1/session/ws-ticket',
     summary: 'Issue a ticket for one WebSocket handshake within 30 s',
-    description:
-      'For sockets on another host than the cookie. The ticket is bound to this session and one origin.',
+    description: 'For sockets on another host than the cookie. The ticket is bound to this session and one origin.',
     body: z.strictObject({ origin: z.string().max(255).optional() }).prefault({}),
     impersonated: 'allowed',
     responses: {
@@ -101,8 +98,7 @@ const resultOf = (
   if (!result.ok) return { active: false, reason: result.why === 'ended' ? result.reason : 'stale' };
   const { snapshot } = result;
   const authTime = snapshot.about?.auth.time ?? 0;
-  const isTooOld =
-    require?.max_auth_age !== undefined && clock.now() - authTime > require.max_auth_age * 1000;
+  const isTooOld = require?.max_auth_age !== undefined && clock.now() - authTime > require.max_auth_age * 1000;
   if (isTooOld || (require?.aal ?? 0) > snapshot.aal) return { active: false, reason: 'step_up_required' };
   return { active: true, session: sessionDto(snapshot, { current: false, withData: true }) };
 };

@@ -19,9 +19,7 @@ const reportSchema = z.object({
     .object({
       max_connections: z.int(),
       reserved: z.int(),
-      clients: z.array(
-        z.object({ application: z.string(), state: z.string(), count: z.int(), oldest_s: z.number() }),
-      ),
+      clients: z.array(z.object({ application: z.string(), state: z.string(), count: z.int(), oldest_s: z.number() })),
     })
     .nullable(),
   redis: z.object({ connected: z.int(), max_clients: z.int(), rejected: z.int() }).nullable(),
@@ -61,7 +59,5 @@ const reportDto = ({
         clients: postgres.clients.map(({ oldestS, ...client }) => ({ ...client, oldest_s: oldestS })),
       }
     : null,
-  redis: redis
-    ? { connected: redis.connected, max_clients: redis.maxClients, rejected: redis.rejected }
-    : null,
+  redis: redis ? { connected: redis.connected, max_clients: redis.maxClients, rejected: redis.rejected } : null,
 });

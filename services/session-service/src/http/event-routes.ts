@@ -43,8 +43,7 @@ export const eventDto = (event: SessionEvent): z.output<typeof eventSchema> => (
   detail: event.detail,
 });
 
-const limit = (max: number, fallback: number) =>
-  z.coerce.number().pipe(z.int().min(1).max(max)).default(fallback);
+const limit = (max: number, fallback: number) => z.coerce.number().pipe(z.int().min(1).max(max)).default(fallback);
 
 /** Routes of the audit log. */
 export const eventRoutes = (context: HttpContext): Route[] => [
@@ -69,12 +68,7 @@ export const eventRoutes = (context: HttpContext): Route[] => [
       const tenantId = query.tenant === undefined ? auth.tenant : tenantFor(auth, query.tenant);
       const types = query.types?.split(',').filter((type) => type !== '');
       const feed = { after, tenant: tenantId, types: types?.length ? types : undefined, limit: query.limit };
-      const events = await waitForEvents(
-        res,
-        query.wait,
-        () => context.admin.feed(feed),
-        auth.requireStillValid,
-      );
+      const events = await waitForEvents(res, query.wait, () => context.admin.feed(feed), auth.requireStillValid);
       const last = events.at(-1)?.position ?? after;
       return { status: 200, body: { items: events.map(eventDto), next: `${last.xid}-${last.id}` } };
     },

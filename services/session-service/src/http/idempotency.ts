@@ -19,11 +19,7 @@ export const idempotencyOf = (
 };
 
 /** The `Idempotency-Key` of a caller without an API key: it must be long enough to be unguessable. */
-export const anonymousIdempotencyOf = (
-  name: string,
-  req: Request,
-  content: object,
-): Idempotency | undefined => {
+export const anonymousIdempotencyOf = (name: string, req: Request, content: object): Idempotency | undefined => {
   const idempotency = idempotencyOf({ actor: { name } }, req, content);
   if (idempotency !== undefined && idempotency.key.length < MIN_ANONYMOUS_LENGTH) {
     throw invalidKey(

@@ -96,8 +96,7 @@ const actorSessionOf = async (
   if (session === undefined || !isVisible(caller, session) || session.userId !== actor) {
     throw invalid('actor_session', 'The session does not belong to the actor');
   }
-  if (session.about.actor !== null)
-    throw invalid('actor_session', 'An impersonated session cannot impersonate');
+  if (session.about.actor !== null) throw invalid('actor_session', 'An impersonated session cannot impersonate');
   if (session.endedAt !== null || session.expiresAt <= clock.now()) {
     throw new AppError('CONFLICT', { detail: 'The session of the actor has ended.' });
   }

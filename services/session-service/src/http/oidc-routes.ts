@@ -47,10 +47,7 @@ const exchangedSchema = sessionCreatedSchema.extend({
 });
 
 /** Routes for tokens of configured issuers. */
-export const oidcRoutes = (context: HttpContext): Route[] => [
-  tokenExchange(context),
-  backchannelLogout(context),
-];
+export const oidcRoutes = (context: HttpContext): Route[] => [tokenExchange(context), backchannelLogout(context)];
 
 const tokenExchange = (context: HttpContext): Route =>
   route({

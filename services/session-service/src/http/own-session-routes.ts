@@ -9,14 +9,7 @@ import { FOREIGN_PAGE, USER_RESPONSES, USER_SECURITY, userRoute } from './authen
 import { belongsTo } from './change-routes.ts';
 import type { HttpContext } from './context.ts';
 import { listPage } from './paging.ts';
-import {
-  endedSchema,
-  listQuery,
-  pageSchema,
-  pendingSchema,
-  sessionIdSchema,
-  sessionSchema,
-} from './schemas.ts';
+import { endedSchema, listQuery, pageSchema, pendingSchema, sessionIdSchema, sessionSchema } from './schemas.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { clearedSessionCookie, logoutGuard, type UserCaller } from './session-guard.ts';
 
@@ -110,9 +103,7 @@ const logout = (context: HttpContext): Route =>
 
 /** 204 once the end is propagated, 202 while Redis is unavailable. */
 export const endedReply = ({ propagated }: EndResult, headers: RouteReply['headers'] = {}): RouteReply =>
-  propagated === 'done'
-    ? { status: 204, headers }
-    : { status: 202, headers, body: { propagation: 'pending' } };
+  propagated === 'done' ? { status: 204, headers } : { status: 202, headers, body: { propagation: 'pending' } };
 
 const listMine = (context: HttpContext): Route =>
   userRoute(context, {
@@ -175,8 +166,7 @@ const endAllMine = (context: HttpContext): Route =>
     handle: async ({ auth, query }) => {
       const keepsOwn = query.except === 'current';
       const { ended, propagated } = await endAll(context, auth, keepsOwn);
-      const headers =
-        !keepsOwn && auth.via === 'cookie' ? { 'Set-Cookie': clearedSessionCookie(context) } : {};
+      const headers = !keepsOwn && auth.via === 'cookie' ? { 'Set-Cookie': clearedSessionCookie(context) } : {};
       return { status: 200, headers, body: { ended, propagation: propagated } };
     },
   });

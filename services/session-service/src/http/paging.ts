@@ -20,10 +20,7 @@ interface PageOptions {
 }
 
 /** A page of sessions by keyset: concurrent changes neither skip nor repeat entries. */
-export const sessionPage = async (
-  { keys, presence }: HttpContext,
-  options: PageOptions,
-): Promise<RouteReply> => {
+export const sessionPage = async ({ keys, presence }: HttpContext, options: PageOptions): Promise<RouteReply> => {
   const filter = JSON.stringify(options.filter);
   const after = options.cursor === undefined ? undefined : readCursor(keys, filter, options.cursor);
   const found = await options.read(after, options.limit + 1);
@@ -33,8 +30,7 @@ export const sessionPage = async (
   const next = found.length > items.length && last ? writeCursor(keys, filter, last) : null;
   return {
     status: 200,
-    headers:
-      next === null ? {} : { Link: `<${options.path}?cursor=${next}&limit=${options.limit}>; rel="next"` },
+    headers: next === null ? {} : { Link: `<${options.path}?cursor=${next}&limit=${options.limit}>; rel="next"` },
     body: {
       items: items.map((session, at) =>
         sessionDto(session, {

@@ -9,14 +9,7 @@ import { networkKeyOf, rateKeyOf } from '../core/ip-address.ts';
 import { type Allowance, createWindowCounter } from '../core/rate-limit-window.ts';
 
 /** The limit that was exceeded; a metric label. */
-type RateLimitScope =
-  | 'guest'
-  | 'guest_network'
-  | 'guest_tenant'
-  | 'guest_total'
-  | 'session'
-  | 'key'
-  | 'failures';
+type RateLimitScope = 'guest' | 'guest_network' | 'guest_tenant' | 'guest_total' | 'session' | 'key' | 'failures';
 
 /** Counts requests and refuses those beyond a limit. */
 export type RateLimits = ReturnType<typeof createRateLimits>;
@@ -151,11 +144,7 @@ const fromLimiter = (limit: number, state: RateLimiterRes): Allowance => ({
 });
 
 /** The `RateLimit` headers of draft-ietf-httpapi-ratelimit-headers. */
-const setRateLimitHeaders = (
-  res: Response,
-  policy: string,
-  { limit, remaining, resetS }: Allowance,
-): void => {
+const setRateLimitHeaders = (res: Response, policy: string, { limit, remaining, resetS }: Allowance): void => {
   res.setHeader('RateLimit-Policy', `"${policy}";q=${limit};w=${WINDOW_S}`);
   res.setHeader('RateLimit', `"${policy}";r=${remaining};t=${resetS}`);
 };

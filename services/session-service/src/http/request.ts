@@ -7,19 +7,14 @@ import { MAX_USER_AGENT, summarizeUserAgent } from '../core/user-agent.ts';
 import type { HttpContext } from './context.ts';
 
 /** The author of a request, for the audit log. */
-export const actorOf = (
-  { addresses }: Pick<HttpContext, 'addresses'>,
-  name: string,
-  req: Request,
-): Actor => ({
+export const actorOf = ({ addresses }: Pick<HttpContext, 'addresses'>, name: string, req: Request): Actor => ({
   name,
   ip: addresses.anonymize(req.ip),
   requestId: req.res === undefined ? null : requestIdOf(req.res),
 });
 
 /** The user agent of a request, at most 512 characters; null without one. */
-export const userAgentOf = (req: Request): string | null =>
-  req.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null;
+export const userAgentOf = (req: Request): string | null => req.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null;
 
 /** The client of a request of a browser. */
 export const webClientOf = (req: Request) => {

@@ -14,10 +14,7 @@ const SESSION_ID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a
 /** Text of 1 to `max` characters. */
 export const text = (max: number) => z.string().min(1).max(max);
 /** A user id. Not `.` or `..`: clients remove dot segments from paths. */
-export const userId = text(255).refine(
-  (id) => id !== '.' && id !== '..',
-  'A user id cannot be a dot segment',
-);
+export const userId = text(255).refine((id) => id !== '.' && id !== '..', 'A user id cannot be a dot segment');
 /** The name of a tenant. */
 export const tenant = z.string().regex(/^[\w.-]{1,64}$/);
 /** The reason of a change, for the audit log. */
@@ -45,21 +42,15 @@ type Report = (issue: { code: 'custom'; message: string; path: (string | number)
 const checkValue = (value: unknown, path: (string | number)[], report: Report): number => {
   if (typeof value === 'number') {
     const isExact =
-      Number.isFinite(value) &&
-      !Object.is(value, -0) &&
-      (!Number.isInteger(value) || Number.isSafeInteger(value));
-    if (!isExact)
-      report({ code: 'custom', message: 'Number cannot be represented exactly; send it as text', path });
+      Number.isFinite(value) && !Object.is(value, -0) && (!Number.isInteger(value) || Number.isSafeInteger(value));
+    if (!isExact) report({ code: 'custom', message: 'Number cannot be represented exactly; send it as text', path });
     return 0;
   }
   if (Array.isArray(value)) {
     return value.reduce<number>((sum, item, index) => sum + checkValue(item, [...path, index], report), 0);
   }
   if (typeof value !== 'object' || value === null) return 0;
-  return Object.entries(value).reduce(
-    (sum, [key, member]) => sum + 1 + checkValue(member, [...path, key], report),
-    0,
-  );
+  return Object.entries(value).reduce((sum, [key, member]) => sum + 1 + checkValue(member, [...path, key], report), 0);
 };
 
 const grantsSchema = z

@@ -56,10 +56,7 @@ const filterOf = (
 });
 
 /** A single address is compared with its stored forms; a network matches the addresses in it. */
-const ipFilterOf = (
-  addresses: IpAnonymizer,
-  ip: string | undefined,
-): Pick<SearchFilter, 'ip' | 'addresses'> => {
+const ipFilterOf = (addresses: IpAnonymizer, ip: string | undefined): Pick<SearchFilter, 'ip' | 'addresses'> => {
   const forms = ip === undefined ? undefined : addresses.storedForms(ip);
   return forms === undefined ? { ip } : { addresses: forms };
 };
@@ -92,9 +89,7 @@ const search = (context: HttpContext): Route =>
 const endManyBody = z
   .strictObject({
     ids: z.array(sessionIdSchema).min(1).max(MAX_IDS).optional(),
-    filter: filterSchema
-      .refine((filter) => Object.keys(filter).length > 0, 'An empty filter is `all`')
-      .optional(),
+    filter: filterSchema.refine((filter) => Object.keys(filter).length > 0, 'An empty filter is `all`').optional(),
     all: z.literal(true).optional(),
     confirm: z.literal('*').optional(),
     reason: z.enum(END_REASONS).default('admin'),
@@ -133,11 +128,7 @@ const endMany = (context: HttpContext): Route =>
             ...(await context.sessions.end(await visibleIds(context, ids, auth.tenant), reason, auth.actor)),
             more: false,
           }
-        : await context.admin.endMatching(
-            filterOf(context, filter ?? {}, tenantId, 'all'),
-            reason,
-            auth.actor,
-          );
+        : await context.admin.endMatching(filterOf(context, filter ?? {}, tenantId, 'all'), reason, auth.actor);
       return { status: 200, body: { processed: ended, more, propagation: propagated } };
     },
   });

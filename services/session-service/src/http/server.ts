@@ -62,10 +62,7 @@ export const createSessionServer = (deps: ServerDeps): Express => {
 };
 
 /** Answers `/readyz` and `/health` on the public port, so that a probe tests the path that clients take. */
-const mountProbes = (
-  app: Express,
-  { health, about, clock }: Pick<ServerDeps, 'health' | 'about' | 'clock'>,
-): void => {
+const mountProbes = (app: Express, { health, about, clock }: Pick<ServerDeps, 'health' | 'about' | 'clock'>): void => {
   app.get(['/readyz', '/health'], (req, res) => {
     const answer = answerProbe(health, about, req.path, clock.now(), req.query['service']);
     if (answer !== undefined) res.writeHead(answer.status, { ...answer.headers }).end(answer.body);

@@ -102,10 +102,8 @@ interface FoundSession {
 /** The session of a request; without one, the imported session of express-session. */
 const findSession = async (context: HttpContext, req: Request, res: Response): Promise<FoundSession> => {
   const own = await findOwn(context, req);
-  const isMissing =
-    own === undefined || (own.via === 'cookie' && !own.result.ok && own.result.why === 'invalid');
-  const imported =
-    isMissing && context.legacy ? await importSession(context, context.legacy, req, res) : undefined;
+  const isMissing = own === undefined || (own.via === 'cookie' && !own.result.ok && own.result.why === 'invalid');
+  const imported = isMissing && context.legacy ? await importSession(context, context.legacy, req, res) : undefined;
   const found = imported ?? own;
   if (found) return found;
   throw new AppError('NO_SESSION', { detail: 'Send a session cookie or a bearer token.' });
@@ -138,11 +136,7 @@ const importSession = async (
   });
   if (imported === undefined) return undefined;
   const { session, token } = imported;
-  const cookie = cookieFor(
-    context,
-    { expiresAt: session.expiresAt, remember: session.about.remember },
-    token,
-  );
+  const cookie = cookieFor(context, { expiresAt: session.expiresAt, remember: session.about.remember }, token);
   const { name, secure } = context.config.cookie;
   const cleared = legacy.cookieName === name ? [] : [clearedCookie(legacy.cookieName, { secure })];
   res.setHeader('Set-Cookie', [cookie, ...cleared]);
@@ -205,8 +199,5 @@ const renewSignature = (context: HttpContext, res: Response, caller: UserCaller,
   if (!verified.ok) return;
   const { snapshot } = caller;
   const session = { expiresAt: snapshot.expiresAt, remember: snapshot.about?.remember ?? true };
-  res.setHeader(
-    'Set-Cookie',
-    cookieFor(context, session, context.signer.issue(verified.id, verified.secret)),
-  );
+  res.setHeader('Set-Cookie', cookieFor(context, session, context.signer.issue(verified.id, verified.secret)));
 };

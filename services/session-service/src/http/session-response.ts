@@ -20,11 +20,7 @@ export const setSessionCookie = (
     ...(status === 201 ? { Location: `/v1/sessions/${session.id}` } : {}),
   };
   if (by === 'bearer') return { status, headers, body: { ...view, token } };
-  const cookie = cookieFor(
-    context,
-    { expiresAt: session.expiresAt, remember: session.about.remember },
-    token,
-  );
+  const cookie = cookieFor(context, { expiresAt: session.expiresAt, remember: session.about.remember }, token);
   return { status, headers: { ...headers, 'Set-Cookie': cookie }, body: view };
 };
 
@@ -63,10 +59,7 @@ const replayErrorReply = (why: 'key_reused' | 'rotated'): Error =>
       });
 
 /** The response to a step-up or upgrade. */
-export const privilegeChangeReply = (
-  context: HttpContext,
-  result: RotateResult | UpgradeResult,
-): RouteReply => {
+export const privilegeChangeReply = (context: HttpContext, result: RotateResult | UpgradeResult): RouteReply => {
   if (result.ok) {
     const reply = setSessionCookie(context, result, {
       status: 200,
@@ -123,9 +116,7 @@ const loginErrorReply = (refused: LoginRefused): AppError =>
     : new AppError('SESSION_LIMIT', {
         detail: 'The user has reached the session limit. End a session first.',
         extra: {
-          sessions: refused.sessions.map((session) =>
-            sessionDto(session, { current: false, withData: false }),
-          ),
+          sessions: refused.sessions.map((session) => sessionDto(session, { current: false, withData: false })),
           ...sessionsUrlOf(refused.sessions[0]),
         },
       });

@@ -85,8 +85,7 @@ const putUser = (context: HttpContext): Route =>
     method: 'put',
     path: '/v1/users/:uid',
     summary: 'Set the session limit of a user, or disable the user, which ends all sessions',
-    description:
-      'Absent members stay as they are; null restores the default. A lower limit does not end sessions.',
+    description: 'Absent members stay as they are; null restores the default. A lower limit does not end sessions.',
     params,
     query: tenantQuery,
     body: z.strictObject({

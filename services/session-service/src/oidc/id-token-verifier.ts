@@ -47,8 +47,7 @@ export const createIdTokenVerifier = ({ clock, issuers, keysOf }: IdTokenVerifie
       if ('events' in claims && kind !== 'logout_token') return rejected('type');
       const { iat = 0, exp = 0, jti } = claims;
       // A signature may have several spellings; the text that it signs has one.
-      const name =
-        typeof jti === 'string' && jti !== '' ? `jti\n${jti}` : text.slice(0, text.lastIndexOf('.'));
+      const name = typeof jti === 'string' && jti !== '' ? `jti\n${jti}` : text.slice(0, text.lastIndexOf('.'));
       const fingerprint = createHash('sha256').update(`${iss}\n${name}`).digest('base64url');
       return { ok: true, token: { issuer, claims, fingerprint, issuedAt: iat, expiresAt: exp * 1000 } };
     },

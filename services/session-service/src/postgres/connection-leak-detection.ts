@@ -23,12 +23,7 @@ const CUT_MS = 60_000;
 const OWN_FRAMES = /leak-detection\.ts:|postgres\/pool\.ts|node:internal|node_modules/;
 
 /** Checks once a second how long connections have been checked out; a leak is reported with the code that holds it. */
-export const createLeakDetector = ({
-  log,
-  onLeak,
-  warnMs = WARN_MS,
-  cutMs = CUT_MS,
-}: LeakDetectorOptions) => {
+export const createLeakDetector = ({ log, onLeak, warnMs = WARN_MS, cutMs = CUT_MS }: LeakDetectorOptions) => {
   const checkouts = new Set<Checkout>();
   const checkAges = (): void => {
     const now = performance.now();

@@ -24,8 +24,7 @@ interface ConnectionReporterDeps {
 /** The database connections of this replica, of Postgres and of Redis, with findings. */
 export type ConnectionReport = Awaited<ReturnType<ReturnType<typeof createConnectionReporter>['report']>>;
 
-const REMEDY =
-  'Lower PG_POOL_SIZE, PG_MAX_OVERFLOW, EXPECTED_REPLICAS or REPLICA_SURGE, or raise max_connections.';
+const REMEDY = 'Lower PG_POOL_SIZE, PG_MAX_OVERFLOW, EXPECTED_REPLICAS or REPLICA_SURGE, or raise max_connections.';
 
 /** Reads the usage from both servers; a server that does not answer is left undefined in the report. */
 export const createConnectionReporter = ({ postgres, redis, log, config }: ConnectionReporterDeps) => {

@@ -99,11 +99,7 @@ export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
     hasValidSignature: (tokens) => tokens.some((token) => signer.verify(token).ok),
     authenticate: async (shown, holder) => {
       if (shown.tokens.length === 0) return deps.jwtAuthenticator.authenticateAnonymous(shown.host);
-      const result = await firstLiveSession(
-        shown.tokens,
-        (token) => authenticateToken(token, shown, holder),
-        statusOf,
-      );
+      const result = await firstLiveSession(shown.tokens, (token) => authenticateToken(token, shown, holder), statusOf);
       return result ?? INVALID;
     },
     refresh: deps.jwtAuthenticator.refresh,

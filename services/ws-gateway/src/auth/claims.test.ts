@@ -30,9 +30,7 @@ describe('connection tokens', () => {
 
   test('[JT33] given `expire_at` and `exp`, when claims are read, then `expire_at` takes precedence and 0 means no expiry', () => {
     expect(readConnectionClaims({ sub: 'a', exp: 100, expire_at: 200 })?.expiresAt).toBe(200_000);
-    expect(readConnectionClaims({ sub: 'a', exp: 100, expire_at: 0 })?.expiresAt).toBe(
-      Number.POSITIVE_INFINITY,
-    );
+    expect(readConnectionClaims({ sub: 'a', exp: 100, expire_at: 0 })?.expiresAt).toBe(Number.POSITIVE_INFINITY);
     const b64info = Buffer.from('{"a": 1}').toString('base64');
     expect(readConnectionClaims({ sub: 'a', b64info })?.info).toBe('{"a":1}');
   });

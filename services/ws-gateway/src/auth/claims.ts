@@ -71,8 +71,7 @@ export const readSubscriptionClaims = (claims: RawClaims): SubscriptionClaims | 
   });
 
 /** Validates the options `info b64info data b64data override expire_at` of a subscription; undefined when one is invalid. */
-export const readTerms = (source: RawClaims): ServerSubscription | undefined =>
-  orUndefined(() => fullTermsOf(source));
+export const readTerms = (source: RawClaims): ServerSubscription | undefined => orUndefined(() => fullTermsOf(source));
 
 const orUndefined = <T>(read: () => T): T | undefined => {
   try {

@@ -40,11 +40,7 @@ const limitsUnderTest = (options: { maxPerUser: number; maxPerSession: number })
 
 test('[LM1] given a user at its limit, when it connects with any session, then it is rejected, and other users are accepted', async () => {
   const { come, refused, held } = limitsUnderTest({ maxPerUser: 2, maxPerSession: 0 });
-  expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual([
-    'in',
-    'in',
-    'limit_reached',
-  ]);
+  expect([await come('ann/1'), await come('ann/2'), await come('ann/3')]).toEqual(['in', 'in', 'limit_reached']);
   expect(await come('bob/4')).toBe('in');
   expect(refused).toEqual(['user']);
   expect(held).toEqual(['1', '2', '4']);
@@ -57,11 +53,7 @@ test('[LM15] given a limit per user, when anonymous clients connect, then they a
 
 test('[LM12] given a session at its limit, when it connects, then it is rejected', async () => {
   const { come, refused } = limitsUnderTest({ maxPerUser: 0, maxPerSession: 1 });
-  expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual([
-    'in',
-    'limit_reached',
-    'in',
-  ]);
+  expect([await come('ann/1'), await come('ann/1'), await come('ann/2')]).toEqual(['in', 'limit_reached', 'in']);
   expect(refused).toEqual(['session']);
 });
 

@@ -16,10 +16,7 @@ export interface ConnectionLimitsDeps {
   readonly maxPerUser: number;
   /** Connections of one session on this gateway; 0 for no limit. */
   readonly maxPerSession: number;
-  onRefused(
-    scope: ConnectionLimitScope,
-    client: { readonly user: string; readonly session: string | undefined },
-  ): void;
+  onRefused(scope: ConnectionLimitScope, client: { readonly user: string; readonly session: string | undefined }): void;
 }
 
 /**

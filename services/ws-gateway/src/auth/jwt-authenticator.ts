@@ -112,9 +112,7 @@ const readSubscriptionToken = async (
   }
   const claims = readSubscriptionClaims(verified.claims);
   onToken('subscription', claims === undefined ? 'claims' : 'accepted');
-  return claims === undefined
-    ? { ok: false, why: 'invalid' }
-    : { ok: true, ...claims, ...signedBy(verified) };
+  return claims === undefined ? { ok: false, why: 'invalid' } : { ok: true, ...claims, ...signedBy(verified) };
 };
 
 /** Undefined for published keys: their removal at the JWKS URL does not close connections. */

@@ -50,16 +50,11 @@ const publicKey = (pem: string): JwtKey => {
   }
   const algorithms = algorithmsOf(key);
   if (algorithms === undefined)
-    throw new Error(
-      'contains a key of an unsupported type. Supported: RSA, EC (P-256, P-384, P-521), Ed25519',
-    );
+    throw new Error('contains a key of an unsupported type. Supported: RSA, EC (P-256, P-384, P-521), Ed25519');
   return { algorithms, key };
 };
 
-const algorithmsOf = ({
-  asymmetricKeyType: kind,
-  asymmetricKeyDetails: details,
-}: KeyObject): string[] | undefined => {
+const algorithmsOf = ({ asymmetricKeyType: kind, asymmetricKeyDetails: details }: KeyObject): string[] | undefined => {
   switch (kind) {
     case 'rsa':
       if ((details?.modulusLength ?? 0) < MIN_RSA_BITS)

@@ -1,22 +1,14 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Jwks } from '@muster/kit/jwks';
-import {
-  ASYMMETRIC_ALGORITHMS,
-  type JwtFault,
-  type JwtRequirements,
-  type JwtResult,
-  verifyJwt,
-} from '@muster/kit/jwt';
+import { ASYMMETRIC_ALGORITHMS, type JwtFault, type JwtRequirements, type JwtResult, verifyJwt } from '@muster/kit/jwt';
 import type { Logger } from '@muster/kit/logger';
 import { AppError } from '@muster/protocol/errors';
 
 /** Reason why a token of the application is not accepted. `unavailable`: its keys could not be fetched. */
 export type TokenFault = JwtFault | 'too_long' | 'unavailable';
 
-export type TokenVerification =
-  | Extract<JwtResult, { ok: true }>
-  | { readonly ok: false; readonly fault: TokenFault };
+export type TokenVerification = Extract<JwtResult, { ok: true }> | { readonly ok: false; readonly fault: TokenFault };
 
 /** Keys and required claims of the tokens of the application. */
 export type JwtRules = Pick<JwtRequirements, 'keys' | 'audience' | 'issuer'>;

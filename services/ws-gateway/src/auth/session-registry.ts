@@ -64,10 +64,7 @@ export const createSessionRegistry = () => {
   };
 };
 
-const changesOf = (
-  held: ReadonlyMap<SessionId, SessionHolder | Set<SessionHolder>>,
-  changed: Set<SessionId>,
-) => ({
+const changesOf = (held: ReadonlyMap<SessionId, SessionHolder | Set<SessionHolder>>, changed: Set<SessionId>) => ({
   /** Number of connections of a session. */
   count: (id: SessionId): number => {
     const present = held.get(id);

@@ -91,16 +91,12 @@ export const createSessionRevalidation = (deps: SessionRevalidationDeps) => {
     isPolling = false;
   };
 
-  const stops: Stop[] = [
-    every(REVALIDATION_MS, () => void checkAll()),
-    every(DEAF_POLL_MS, () => void poll()),
-  ];
+  const stops: Stop[] = [every(REVALIDATION_MS, () => void checkAll()), every(DEAF_POLL_MS, () => void poll())];
   return {
     /** Compares every local session with Redis, and with the session service where Redis has no entry. */
     checkAll,
     /** Reads sessions whose change was announced. Those that cannot be read are retried every second. */
-    checkChanged: (ids: readonly SessionId[]): Promise<void> =>
-      checkRevisions(new Map(ids.map((id) => [id, 0]))),
+    checkChanged: (ids: readonly SessionId[]): Promise<void> => checkRevisions(new Map(ids.map((id) => [id, 0]))),
     [Symbol.dispose]: (): void => {
       for (const stop of stops) stop();
     },

@@ -1,12 +1,7 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { isTenantName, TAIL_USER } from '@muster/protocol/ids';
-import {
-  isTailToken,
-  TAIL_TOKEN_ISSUER,
-  TAIL_TOKEN_LIFETIME_MS,
-  tailTokenKey,
-} from '@muster/session/tail-token';
+import { isTailToken, TAIL_TOKEN_ISSUER, TAIL_TOKEN_LIFETIME_MS, tailTokenKey } from '@muster/session/tail-token';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { AuthenticationResult, ServerSubscription } from '../core/ports.ts';
 import type { ServerApiKey } from '../http/server-api-keys.ts';
@@ -78,8 +73,7 @@ export const withTailTokens = (jwt: JwtAuthenticator, deps: TailTokenDeps): JwtA
 
   return {
     ...jwt,
-    authenticate: (token, host) =>
-      isTailToken(token) ? authenticateTail(token, host) : jwt.authenticate(token, host),
+    authenticate: (token, host) => (isTailToken(token) ? authenticateTail(token, host) : jwt.authenticate(token, host)),
     refresh: (token, host) => (isTailToken(token) ? authenticateTail(token, host) : jwt.refresh(token, host)),
     isTokenKeyValid: (key) => jwt.isTokenKeyValid(key) || verifier.isValidKey(key),
   };

@@ -44,8 +44,7 @@ export const readCallbackData = ({ values, text }: RawResult): CallbackData | un
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 const errorOf = ({ code, message, temporary }: RawResult['values']): CallbackAnswer<never> | undefined => {
-  if (typeof code !== 'number' || !Number.isInteger(code) || code < MIN_ERROR || code > MAX_ERROR)
-    return undefined;
+  if (typeof code !== 'number' || !Number.isInteger(code) || code < MIN_ERROR || code > MAX_ERROR) return undefined;
   const known = REPLY_ERRORS[code as keyof typeof REPLY_ERRORS] as { message: string } | undefined;
   const text = typeof message === 'string' && message !== '' ? message : (known?.message ?? 'error');
   return { is: 'error', code, message: text.slice(0, MAX_MESSAGE_LENGTH), temporary: temporary === true };
@@ -53,9 +52,7 @@ const errorOf = ({ code, message, temporary }: RawResult['values']): CallbackAns
 
 const disconnectOf = ({ code, reason }: RawResult['values']): CallbackAnswer<never> | undefined => {
   const text = typeof reason === 'string' && reason !== '' ? reason : 'force disconnect';
-  return typeof code === 'number' && maySendClose(code, text)
-    ? { is: 'disconnect', code, reason: text }
-    : undefined;
+  return typeof code === 'number' && maySendClose(code, text) ? { is: 'disconnect', code, reason: text } : undefined;
 };
 
 const objectOf = (text: string): RawResult['values'] | undefined => {

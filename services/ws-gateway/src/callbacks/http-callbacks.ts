@@ -98,9 +98,7 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
     try {
       const response = await breakers.get(kind)?.run(() => post(deps, urls[kind] ?? '', body));
       const answer = response?.is === 'text' ? readCallbackAnswer(response.text, read) : undefined;
-      done(
-        answer === undefined ? FAILURE_OUTCOMES[response?.is ?? 'bad_status'] : ANSWER_OUTCOMES[answer.is],
-      );
+      done(answer === undefined ? FAILURE_OUTCOMES[response?.is ?? 'bad_status'] : ANSWER_OUTCOMES[answer.is]);
       if (answer === undefined) log.warn({ kind, status: response?.status }, 'callback.invalid_response');
       return answer ?? { is: 'unavailable' };
     } catch (error) {
@@ -128,14 +126,10 @@ export const createHttpCallbacks = (deps: HttpCallbacksDeps): AppCallbacks => {
         return changed && { ...changed, skipHistory: result.values['skip_history'] === true };
       }),
     rpc: (caller, { method, ...data }) =>
-      call(
-        'rpc',
-        bodyOf('client' in caller ? callerOf(caller) : { known: caller }, { method }, data),
-        (result) => {
-          const answer = readCallbackData(result);
-          return byteLength(answer?.data) <= deps.maxDataBytes ? answer : undefined;
-        },
-      ),
+      call('rpc', bodyOf('client' in caller ? callerOf(caller) : { known: caller }, { method }, data), (result) => {
+        const answer = readCallbackData(result);
+        return byteLength(answer?.data) <= deps.maxDataBytes ? answer : undefined;
+      }),
   };
 };
 
@@ -182,8 +176,7 @@ const unlessTooLong = (error: unknown): string => {
 
 const outcomeOf = (error: unknown): CallbackOutcome => {
   if (error instanceof BreakerOpenError) return 'not_tried';
-  const isTimeout =
-    error instanceof TimeoutError || (error instanceof Error && error.name === 'TimeoutError');
+  const isTimeout = error instanceof TimeoutError || (error instanceof Error && error.name === 'TimeoutError');
   return isTimeout ? 'timeout' : 'unreachable';
 };
 

@@ -26,12 +26,8 @@ test('[AN8] given the default configuration, when it is read, then tokens, anony
 });
 
 test('[AN7] given CLIENT_INSECURE, when it is read in production, then it is rejected with the remedy', () => {
-  expect(() => readConfig({ ...good, CLIENT_INSECURE: 'true' })).toThrow(
-    /CLIENT_INSECURE: .*NODE_ENV=development/,
-  );
-  expect(readConfig({ ...good, NODE_ENV: 'development', CLIENT_INSECURE: 'true' }).access.isInsecure).toBe(
-    true,
-  );
+  expect(() => readConfig({ ...good, CLIENT_INSECURE: 'true' })).toThrow(/CLIENT_INSECURE: .*NODE_ENV=development/);
+  expect(readConfig({ ...good, NODE_ENV: 'development', CLIENT_INSECURE: 'true' }).access.isInsecure).toBe(true);
 });
 
 test('[JT3] [JT13] given keys in variables or files, when they are read, then valid keys are used and invalid keys are reported without their text', () => {
@@ -44,11 +40,7 @@ test('[JT3] [JT13] given keys in variables or files, when they are read, then va
     TOKEN_PUBLIC_KEYS_FILE: file,
   };
   const { access } = readConfig({ ...good, ...keys, TOKEN_AUDIENCE: 'a, b', TOKEN_ISSUER: 'i' });
-  expect(access.tokens.keys.map(({ algorithms }) => algorithms)).toEqual([
-    ['HS256'],
-    ['HS256'],
-    ['EdDSA', 'Ed25519'],
-  ]);
+  expect(access.tokens.keys.map(({ algorithms }) => algorithms)).toEqual([['HS256'], ['HS256'], ['EdDSA', 'Ed25519']]);
   expect(access.tokens).toMatchObject({ audience: ['a', 'b'], issuer: 'i' });
   const bad: [NodeJS.ProcessEnv, string][] = [
     [{ TOKEN_HMAC_SECRET: 'short' }, 'TOKEN_HMAC_SECRET: expected at least 32 bytes'],

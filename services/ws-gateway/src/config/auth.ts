@@ -18,19 +18,14 @@ const pem = () =>
   });
 
 const callbackUrl = (what: string) =>
-  field
-    .url('http', 'https')
-    .optional()
-    .describe(`URL of the application's callback for ${what}; default: no callback`);
+  field.url('http', 'https').optional().describe(`URL of the application's callback for ${what}; default: no callback`);
 
 /** Variables of application tokens, anonymous clients and callbacks. */
 export const accessSettings = {
   TOKEN_HMAC_SECRET: field
     .secret({ min: MIN_HMAC_BYTES })
     .optional()
-    .describe(
-      'HMAC secret of application tokens: 32 bytes for HS256, 48 for HS384, 64 for HS512; reloaded on SIGHUP',
-    ),
+    .describe('HMAC secret of application tokens: 32 bytes for HS256, 48 for HS384, 64 for HS512; reloaded on SIGHUP'),
   TOKEN_HMAC_PREVIOUS_SECRET: field
     .secret({ min: MIN_HMAC_BYTES })
     .optional()
@@ -42,21 +37,15 @@ export const accessSettings = {
     .url('http', 'https')
     .optional()
     .describe('JWKS URL of public keys of application tokens (RFC 7517); https in production'),
-  TOKEN_AUDIENCE: field
-    .list()
-    .describe('accepted `aud` claims of application tokens; default: `aud` is not checked'),
+  TOKEN_AUDIENCE: field.list().describe('accepted `aud` claims of application tokens; default: `aud` is not checked'),
   TOKEN_ISSUER: z
     .string()
     .optional()
     .describe('required `iss` claim of application tokens; default: `iss` is not checked'),
-  ALLOW_ANONYMOUS: field
-    .onOff('off')
-    .describe('accepts clients without a credential, and tokens without `sub`'),
+  ALLOW_ANONYMOUS: field.onOff('off').describe('accepts clients without a credential, and tokens without `sub`'),
   CLIENT_INSECURE: field
     .onOff('off')
-    .describe(
-      'grants every client all permissions, without a credential too; for development, rejected in production',
-    ),
+    .describe('grants every client all permissions, without a credential too; for development, rejected in production'),
   CALLBACK_SUBSCRIBE_URL: callbackUrl('subscriptions, in groups with `subscribe_callback`'),
   CALLBACK_PUBLISH_URL: callbackUrl('publications of clients, in groups with `publish_callback`'),
   CALLBACK_RPC_URL: callbackUrl('`rpc` commands'),
@@ -68,9 +57,7 @@ export const accessSettings = {
   CALLBACK_MAX_IN_FLIGHT: field
     .count(256, { min: 1, max: 10_000 })
     .describe('concurrent callbacks; further callbacks fail with a temporary error')
-    .meta(
-      ceiling('concurrent callbacks', 'error 100', 'gateway_callbacks_total{outcome="too_many"}', 'AQ10'),
-    ),
+    .meta(ceiling('concurrent callbacks', 'error 100', 'gateway_callbacks_total{outcome="too_many"}', 'AQ10')),
 };
 
 /** {@link accessSettings} as keys, rules and callbacks. */
@@ -103,27 +90,20 @@ export const accessConfig = (values: SettingValues<typeof accessSettings>) => {
 };
 
 /** Problems of combinations of these variables. */
-export const accessProblems = (
-  values: SettingValues<typeof accessSettings>,
-  isProduction: boolean,
-): string[] => {
+export const accessProblems = (values: SettingValues<typeof accessSettings>, isProduction: boolean): string[] => {
   const problems: string[] = [];
   const { callbacks, isInsecure, jwksUrl } = accessConfig(values);
   if (values.tokenHmacPreviousSecret !== undefined && values.tokenHmacSecret === undefined)
     problems.push('TOKEN_HMAC_PREVIOUS_SECRET: requires TOKEN_HMAC_SECRET');
   if (Object.keys(callbacks.urls).length > 0 && callbacks.secret === '')
-    problems.push(
-      'CALLBACK_SECRET: required with a callback URL, so that the application can verify requests',
-    );
+    problems.push('CALLBACK_SECRET: required with a callback URL, so that the application can verify requests');
   if (!isProduction) return problems;
   if (isInsecure)
     problems.push(
       'CLIENT_INSECURE: disables every permission check and is rejected in production. Remove it, or set NODE_ENV=development',
     );
   if (jwksUrl !== undefined && !jwksUrl.startsWith('https://'))
-    problems.push(
-      'TOKEN_JWKS_URL: expected an https URL in production, so that keys cannot be replaced in transit',
-    );
+    problems.push('TOKEN_JWKS_URL: expected an https URL in production, so that keys cannot be replaced in transit');
   return [
     ...problems,
     ...placeholderProblems({
@@ -135,10 +115,7 @@ export const accessProblems = (
 };
 
 /** Problems of group options that require a callback URL. */
-export const callbackProblems = (
-  groups: NamespaceTable | undefined,
-  { urls }: AccessConfig['callbacks'],
-): string[] => {
+export const callbackProblems = (groups: NamespaceTable | undefined, { urls }: AccessConfig['callbacks']): string[] => {
   if (groups === undefined) return [];
   const all: [string, NamespaceTable['withoutNamespace']][] = [
     ['without_namespace', groups.withoutNamespace],

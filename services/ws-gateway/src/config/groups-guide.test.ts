@@ -5,8 +5,7 @@ import { OPTION_NAMES, parseGroups, RENAMED_OPTIONS } from './groups.ts';
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
 const GUIDE = read('../../../../docs/migrating-from-centrifugo.md');
 const [, SECTION = ''] = /^## Options of namespaces$([\s\S]*?)^## /m.exec(GUIDE) ?? [];
-const namesIn = (text: string): string[] =>
-  [...text.matchAll(/`([a-z][a-z_]*)`/g)].map(([, name = '']) => name);
+const namesIn = (text: string): string[] => [...text.matchAll(/`([a-z][a-z_]*)`/g)].map(([, name = '']) => name);
 
 /** The rows of the table, one for each option. */
 const ROWS = SECTION.split('\n')
@@ -55,9 +54,7 @@ test('[NS20] given an option that the guide lists as renamed or rejected, when i
   expect(refused.map(({ option }) => option).sort()).toEqual([...RENAMED_OPTIONS].sort());
   for (const { option, state, remark } of refused) {
     const text = problem(option, true);
-    expect(text).toContain(
-      `namespaces.0: ${option}: ${state === 'refused' ? 'is not supported: ' : 'use `'}`,
-    );
+    expect(text).toContain(`namespaces.0: ${option}: ${state === 'refused' ? 'is not supported: ' : 'use `'}`);
     for (const [word] of remark.matchAll(/`[^`]+`/g)) {
       expect(text.replaceAll('`', ''), option).toContain(word.replaceAll('`', ''));
     }

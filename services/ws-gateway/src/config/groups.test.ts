@@ -22,8 +22,7 @@ test('[NS1] [NS11] given a groups file, when options are resolved, then they are
   ] as const) {
     expect(optionsIn(file, group)?.maxMembers).toBe(members);
   }
-  for (const group of ['news:1', ':1', '__proto__:1', 'constructor:1'])
-    expect(optionsIn(file, group)).toBeUndefined();
+  for (const group of ['news:1', ':1', '__proto__:1', 'constructor:1']) expect(optionsIn(file, group)).toBeUndefined();
 });
 
 test('[NS2] given a permissive namespace, when it omits options, then they are as without a file', () => {

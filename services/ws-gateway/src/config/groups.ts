@@ -148,8 +148,7 @@ type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : S;
 
-const camelCase = (name: string): string =>
-  name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+const camelCase = (name: string): string => name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /** JSON has no undefined members, so an omitted option is absent. */
 const inCamelCase = <T extends object>(options: T) =>
@@ -201,10 +200,7 @@ const GUIDE = 'see docs/migrating-from-centrifugo.md';
 
 /** The problem text for an unknown key of a groups file. */
 const unknownOption = (key: string): string => {
-  if (key === 'channel')
-    return `channel: move its content, \`without_namespace\` and \`namespaces\`, to the top level`;
+  if (key === 'channel') return `channel: move its content, \`without_namespace\` and \`namespaces\`, to the top level`;
   const replacement = REPLACEMENTS[key];
-  return replacement === undefined
-    ? `${key}: unknown option (${GUIDE})`
-    : `${key}: ${replacement} (${GUIDE})`;
+  return replacement === undefined ? `${key}: unknown option (${GUIDE})` : `${key}: ${replacement} (${GUIDE})`;
 };

@@ -54,10 +54,7 @@ export const settings = z.object({
       'hosts of tenants, the same as in the session service: a session is valid at the hosts of its tenant only',
     ),
   ...accessSettings,
-  GROUPS_FILE: z
-    .string()
-    .optional()
-    .describe('JSON file with group options by namespace; reloaded on SIGHUP'),
+  GROUPS_FILE: z.string().optional().describe('JSON file with group options by namespace; reloaded on SIGHUP'),
   PERSONAL_GROUPS: z
     .string()
     .regex(/^[\x20-\x7e]{0,63}#$/, 'expected a name that ends in #, for example user:#')
@@ -77,16 +74,12 @@ export const settings = z.object({
   PONG_TIMEOUT_MS: field.ms(8_000, { min: 50 }).describe('timeout of a pong; shorter than PING_INTERVAL_MS'),
   HANDSHAKE_TIMEOUT_MS: field
     .ms(10_000, { min: 50 })
-    .describe(
-      'timeout from the upgrade to `connect` (close 3502), and of the check of its credential (close 3004)',
-    ),
+    .describe('timeout from the upgrade to `connect` (close 3502), and of the check of its credential (close 3004)'),
   PLAIN_SILENCE_MS: field.ms(120_000, { min: 50 }).describe('idle timeout of plain connections (close 3012)'),
   PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('interval of idle checks of plain connections'),
   PUBLISH_BATCH_WINDOW_MS: field
     .ms(5, { min: 0, max: 1_000 })
-    .describe(
-      'batching window for busy groups, in ms; an idle group is flushed at once; 0 disables batching',
-    ),
+    .describe('batching window for busy groups, in ms; an idle group is flushed at once; 0 disables batching'),
   DIRECT_WRITES: field
     .onOff('on')
     .describe('writes to libuv handles directly (self-tested at start-up); `off` writes to socket streams'),
@@ -160,17 +153,12 @@ interface PublicationLimits {
 }
 
 /** The default depends on the send buffer, which must hold a burst of a few publications. */
-const largestPublication = (
-  { maxPublicationBytes, maxSendBufferBytes }: PublicationLimits,
-  isSet: boolean,
-): number =>
+const largestPublication = ({ maxPublicationBytes, maxSendBufferBytes }: PublicationLimits, isSet: boolean): number =>
   isSet ? maxPublicationBytes : Math.min(maxPublicationBytes, Math.floor(maxSendBufferBytes / 4));
 
 const serverKeyProblems = (keys: readonly ServerApiKey[]): string[] => {
   const short = keys.filter(({ key }) => Buffer.byteLength(key) < MIN_KEY_BYTES);
-  const names = short.map(({ tenant }) =>
-    tenant === undefined ? 'SERVER_API_KEYS' : 'SERVER_API_TENANT_KEYS',
-  );
+  const names = short.map(({ tenant }) => (tenant === undefined ? 'SERVER_API_KEYS' : 'SERVER_API_TENANT_KEYS'));
   return [...new Set(names)].map((name) => `${name}: expected at least ${MIN_KEY_BYTES} bytes per key`);
 };
 

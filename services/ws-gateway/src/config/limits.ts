@@ -7,14 +7,7 @@ export const limitSettings = {
     .describe(
       'longest message of a client (close 1009); a frame of several messages may have 4 KiB for each of MAX_SUBSCRIPTIONS',
     )
-    .meta(
-      ceiling(
-        'bytes of a message of a client',
-        'close 1009',
-        'gateway_disconnects_total{code="1009"}',
-        'FR10',
-      ),
-    ),
+    .meta(ceiling('bytes of a message of a client', 'close 1009', 'gateway_disconnects_total{code="1009"}', 'FR10')),
   MAX_SEND_BUFFER_BYTES: field
     .bytes(1_048_576, { min: 4_096 })
     .describe('longest send buffer of a client (close 3008)')
@@ -31,14 +24,7 @@ export const limitSettings = {
     .describe(
       'longest publication (error 107); at most half of MAX_SEND_BUFFER_BYTES, and by default at most a quarter of it',
     )
-    .meta(
-      ceiling(
-        'bytes of a publication',
-        'error 107, or 413',
-        'gateway_refusals_total{reason="too_large"}',
-        'SZ1',
-      ),
-    ),
+    .meta(ceiling('bytes of a publication', 'error 107, or 413', 'gateway_refusals_total{reason="too_large"}', 'SZ1')),
   MAX_CONNECTIONS: field
     .count(10_000, { min: 1 })
     .describe('sockets per replica; further upgrades are answered 503 with Retry-After')
@@ -85,9 +71,7 @@ export const limitSettings = {
     ),
   MAX_CONNECTIONS_PER_IP: field
     .count(5_000, { min: 0 })
-    .describe(
-      'sockets per IPv4 address or IPv6 /64 and replica; further upgrades are answered 429; 0 for no limit',
-    )
+    .describe('sockets per IPv4 address or IPv6 /64 and replica; further upgrades are answered 429; 0 for no limit')
     .meta(
       ceiling(
         'sockets per address and replica',
@@ -113,18 +97,11 @@ export const limitSettings = {
     .count(128, { min: 1, max: 10_000 })
     .describe('groups per connection (error 106)')
     .meta(
-      ceiling(
-        'groups per connection',
-        'error 106, or close 3505',
-        'gateway_command_errors_total{code="106"}',
-        'NS7',
-      ),
+      ceiling('groups per connection', 'error 106, or close 3505', 'gateway_command_errors_total{code="106"}', 'NS7'),
     ),
   MAX_SUBSCRIPTIONS_PER_SESSION: field
     .count(5_000, { min: 0 })
-    .describe(
-      'groups per session and replica, over all its connections (error 106, in `connect` 111); 0 for no limit',
-    )
+    .describe('groups per session and replica, over all its connections (error 106, in `connect` 111); 0 for no limit')
     .meta(
       ceiling(
         'groups per session and replica',
@@ -148,9 +125,7 @@ export const limitSettings = {
     ),
   MAX_PUBLISHED_BYTES_PER_S: field
     .bytes(1_048_576, { min: 0 })
-    .describe(
-      'bytes published per session and second (error 111), sixty times as many in a burst; 0 for no limit',
-    )
+    .describe('bytes published per session and second (error 111), sixty times as many in a burst; 0 for no limit')
     .meta(
       ceiling(
         'bytes published per session and second',
@@ -176,12 +151,7 @@ export const limitSettings = {
     .count(10_000, { min: 0 })
     .describe('clients in a `presence` result; error 106 for a larger group; 0 for no limit')
     .meta(
-      ceiling(
-        'clients in a `presence` result',
-        'error 106',
-        'gateway_rate_limited_total{scope="presence"}',
-        'LM6',
-      ),
+      ceiling('clients in a `presence` result', 'error 106', 'gateway_rate_limited_total{scope="presence"}', 'LM6'),
     ),
   MAX_BATCH_ANSWER_BYTES: field
     .bytes(16_777_216, { min: 65_536 })

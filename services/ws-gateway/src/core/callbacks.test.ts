@@ -39,9 +39,7 @@ describe('subscribe', () => {
     });
     expect(asked).toEqual([['ann', { group: 'a', data: '{"code":7}' }]]);
     expect(replies).toEqual([{ id: 2, subscribe: { expires: true, ttl: 60, data: 'hi' } }]);
-    expect(await ann.say({ id: 3, presence: { channel: 'a' } })).toMatchObject([
-      { presence: { presence: {} } },
-    ]);
+    expect(await ann.say({ id: 3, presence: { channel: 'a' } })).toMatchObject([{ presence: { presence: {} } }]);
   });
 
   test('[AQ3] [AQ13] [AQ14] given an error, a disconnect or no answer of the application, when a client subscribes, then it receives that, or error 100', async () => {
@@ -62,9 +60,9 @@ describe('subscribe', () => {
       expect(await ann.say({ id: 2, subscribe: { channel } })).toMatchObject([{ error: { code: 103 } }]);
     expect(engine.mayUse(authenticator.identity('ann' as never), 'a' as never)).toBe(false);
     const back = client();
-    expect(
-      await back.say({ id: 1, connect: { token: 'ann', subs: { a: { recover: true } } } }),
-    ).not.toMatchObject([{ connect: { subs: expect.anything() } }]);
+    expect(await back.say({ id: 1, connect: { token: 'ann', subs: { a: { recover: true } } } })).not.toMatchObject([
+      { connect: { subs: expect.anything() } },
+    ]);
   });
 });
 
@@ -81,9 +79,7 @@ test('[AQ12] given a subscription token or a grant, when a client subscribes, th
   };
   const { connected, authenticator } = engineUnderTest({ callbacks, subscriptionTokens, groups: asking });
   const ann = await connected('ann');
-  expect(await ann.say({ id: 2, subscribe: { channel: 'a', token: 'any' } })).toEqual([
-    { id: 2, subscribe: {} },
-  ]);
+  expect(await ann.say({ id: 2, subscribe: { channel: 'a', token: 'any' } })).toEqual([{ id: 2, subscribe: {} }]);
   authenticator.more = { grants: [{ groups: 'b', allow: ['subscribe'] }] };
   const bob = await connected('bob');
   expect(await bob.say({ id: 2, subscribe: { channel: 'b' } })).toEqual([{ id: 2, subscribe: {} }]);
@@ -150,9 +146,7 @@ describe('publish', () => {
       const { connected } = engineUnderTest({ callbacks, groups: { publishCallback: true } });
       const ann = await connected();
       await ann.say({ id: 2, subscribe: { channel: 'a' } });
-      expect(await ann.say({ id: 3, publish: { channel: 'a', data: 1 } })).toMatchObject([
-        { id: 3, error: { code } },
-      ]);
+      expect(await ann.say({ id: 3, publish: { channel: 'a', data: 1 } })).toMatchObject([{ id: 3, error: { code } }]);
       expect(await ann.say({ id: 4, publish: { channel: 'x#bob', data: 1 } })).toMatchObject([
         { error: { code: 103 } },
       ]);
@@ -201,9 +195,7 @@ describe('rpc', () => {
     });
     const { connected } = engineUnderTest({ callbacks });
     const ann = await connected();
-    expect(
-      await ann.say({ id: 2, rpc: { method: 'echo', data: 1 } }, { id: 3, rpc: { method: 'x' } }),
-    ).toEqual([
+    expect(await ann.say({ id: 2, rpc: { method: 'echo', data: 1 } }, { id: 3, rpc: { method: 'x' } })).toEqual([
       { id: 2, rpc: { data: { of: 'ann', data: 1 } } },
       { id: 3, error: { code: 104, message: 'method not found' } },
     ]);

@@ -57,9 +57,7 @@ describe('[LM10] given ten times the input, when it is processed', () => {
         commands: names(size).map((channel) => ({ publish: { channel, data: 1 } })),
       })),
     ),
-    entry('clients of a whitelist', 300, () =>
-      api('disconnect', (size) => ({ user: 'x', whitelist: names(size) })),
-    ),
+    entry('clients of a whitelist', 300, () => api('disconnect', (size) => ({ user: 'x', whitelist: names(size) }))),
     entry('commands of a frame', 50, () =>
       frames((size) =>
         names(size)
@@ -118,11 +116,7 @@ describe('[LM10] given ten times the input, when it is processed', () => {
         return () => addressOf({ remote: '10.0.0.1', forwardedFor });
       };
     }),
-  ])(
-    'then ten times the %s take about ten times the CPU time',
-    { timeout: 60_000 },
-    async (_what, size, open) => {
-      expect(await cpuGrowthOf(size, await open())).toBeLessThan(MAX_CPU_GROWTH);
-    },
-  );
+  ])('then ten times the %s take about ten times the CPU time', { timeout: 60_000 }, async (_what, size, open) => {
+    expect(await cpuGrowthOf(size, await open())).toBeLessThan(MAX_CPU_GROWTH);
+  });
 });

@@ -13,11 +13,7 @@ import type { AnyConnection, UpgradeInfo } from './connection/any-connection.ts'
 import { type ClientQuotas, createClientQuotas } from './connection/client-quotas.ts';
 import { Connection, type ConnectionContext } from './connection/connection.ts';
 import { createDispatcher } from './connection/dispatcher.ts';
-import {
-  PlainConnection,
-  type PlainConnectionTarget,
-  type PlainContext,
-} from './connection/plain-connection.ts';
+import { PlainConnection, type PlainConnectionTarget, type PlainContext } from './connection/plain-connection.ts';
 import { createGroupRates, type GroupRates } from './connection/rate-limit.ts';
 import { createStallDetector } from './connection/stall-detector.ts';
 import { createTicks, type Ticks, TimerWheel } from './connection/timer-wheel.ts';
@@ -32,11 +28,7 @@ import { createSubRefresh } from './handlers/sub-refresh.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
 import type { Namespaces } from './namespaces.ts';
-import {
-  createPermissionReview,
-  type PermissionReview,
-  type PermissionReviewDeps,
-} from './permission-review.ts';
+import { createPermissionReview, type PermissionReview, type PermissionReviewDeps } from './permission-review.ts';
 import { isAllowed } from './permissions.ts';
 import type {
   ClientIdentity,
@@ -256,8 +248,7 @@ const hasQuota = (
 ): boolean => {
   const quota = quotas.enter({ ...identity, address });
   const hasRoom = quota.hasRoom();
-  if (hasRoom && (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota.takeNewGroup()))
-    return true;
+  if (hasRoom && (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota.takeNewGroup())) return true;
   metrics.rateLimited(hasRoom ? 'new_groups' : 'session_groups', identity);
   return false;
 };

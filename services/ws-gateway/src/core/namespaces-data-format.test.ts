@@ -6,9 +6,7 @@ test('[NS5] given a data format, when clients and back ends publish, then other 
   const { connected, plain, engine } = engineUnderTest({ groups: { publicationDataFormat: 'json_object' } });
   const ann = await connected('ann');
   await ann.say({ id: 2, subscribe: { channel: 'a' } });
-  expect(await ann.say({ id: 3, publish: { channel: 'a', data: [1] } })).toMatchObject([
-    { error: { code: 107 } },
-  ]);
+  expect(await ann.say({ id: 3, publish: { channel: 'a', data: [1] } })).toMatchObject([{ error: { code: 107 } }]);
   expect(await ann.say({ id: 4, publish: { channel: 'a', data: { one: 1 } } })).toHaveLength(2);
   expect(await engine.api.call('publish', { channel: 'a', data: 'text' })).toMatchObject({
     ok: false,

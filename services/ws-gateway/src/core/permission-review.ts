@@ -75,8 +75,7 @@ export const createPermissionReview = (deps: PermissionReviewDeps) => {
     isStillGranted: (identity: ClientIdentity, group: GroupName, basis: SubscribePermissionBasis): boolean =>
       isGranted(identity, group, basis, namespaces.optionsOf(group)),
     /** Reviews all connections and their credentials, in slices. */
-    reviewAll: (connections: Iterable<AnyConnection>): Promise<void> =>
-      visitInSlices([...connections], SLICE, review),
+    reviewAll: (connections: Iterable<AnyConnection>): Promise<void> => visitInSlices([...connections], SLICE, review),
   };
 };
 

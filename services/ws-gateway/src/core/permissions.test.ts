@@ -27,9 +27,10 @@ const ask = (
 test('[PM1] [PM5] given the default options, when a session requests actions, then it may subscribe and publish, and query where it is subscribed', () => {
   expect([ask('subscribe', 'a'), ask('publish', 'a')]).toEqual([true, true]);
   expect([ask('presence', 'a'), ask('history', 'a')]).toEqual([false, false]);
-  expect([ask('presence', 'a', { isSubscribed: true }), ask('history', 'a', { isSubscribed: true })]).toEqual(
-    [true, true],
-  );
+  expect([ask('presence', 'a', { isSubscribed: true }), ask('history', 'a', { isSubscribed: true })]).toEqual([
+    true,
+    true,
+  ]);
 });
 
 test('[PM2] given users in the name of a group, when others request actions, then they are denied', () => {
@@ -57,10 +58,10 @@ test('[PM4] given a grant, when the options deny the action, then it is permitte
   };
   expect(ask('subscribe', 'chat:1', { options })).toBe(false);
   const grants: SessionGrant[] = [{ groups: 'chat:*', allow: ['subscribe', 'publish'] }];
-  expect([
-    ask('subscribe', 'chat:1', { options, grants }),
-    ask('publish', 'chat:1', { options, grants }),
-  ]).toEqual([true, true]);
+  expect([ask('subscribe', 'chat:1', { options, grants }), ask('publish', 'chat:1', { options, grants })]).toEqual([
+    true,
+    true,
+  ]);
   expect(ask('subscribe', 'news:1', { options, grants })).toBe(false);
 });
 

@@ -100,9 +100,7 @@ const MAX_LENGTH = 191;
 export const userInName = (user: string): string => {
   if (user.length <= MAX_LENGTH && !RESERVED.test(user)) return user;
   const encoded = user.replace(RESERVED_ALL, percentEncode);
-  return encoded.length <= MAX_LENGTH
-    ? encoded
-    : `%sha256-${createHash('sha256').update(user).digest('base64url')}`;
+  return encoded.length <= MAX_LENGTH ? encoded : `%sha256-${createHash('sha256').update(user).digest('base64url')}`;
 };
 
 const percentEncode = (character: string): string =>

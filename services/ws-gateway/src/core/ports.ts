@@ -241,5 +241,4 @@ export interface ConnectionLimits extends QuotaLimits {
 }
 
 /** Key of a user over all tenants; unique, because tenant names have no line break. */
-export const userKeyOf = ({ tenant, user }: Pick<ClientIdentity, 'tenant' | 'user'>): string =>
-  `${tenant}\n${user}`;
+export const userKeyOf = ({ tenant, user }: Pick<ClientIdentity, 'tenant' | 'user'>): string => `${tenant}\n${user}`;

@@ -26,9 +26,7 @@ describe('server-side subscriptions', () => {
     });
     await bob.say({ id: 3, publish: { channel: 'news', data: 'after' } });
     expect(ann.wire.take()).toMatchObject([{ push: { channel: 'news', pub: { data: 'after', offset: 2 } } }]);
-    expect(await ann.say({ id: 2, subscribe: { channel: 'news' } })).toMatchObject([
-      { error: { code: 105 } },
-    ]);
+    expect(await ann.say({ id: 2, subscribe: { channel: 'news' } })).toMatchObject([{ error: { code: 105 } }]);
   });
 
   test('[SS2] given publications during connect, when the client is connected, then they follow the reply once and in order', async () => {
@@ -254,11 +252,7 @@ describe('server-side subscriptions', () => {
 });
 
 describe('control commands of back ends', () => {
-  const call = async (
-    engine: ReturnType<typeof engineUnderTest>['engine'],
-    method: string,
-    params: object,
-  ) => {
+  const call = async (engine: ReturnType<typeof engineUnderTest>['engine'], method: string, params: object) => {
     const outcome = await engine.api.call(method, params, { text: JSON.stringify(params) });
     await settle();
     return outcome.ok ? JSON.parse(outcome.json) : outcome.code;
@@ -267,11 +261,7 @@ describe('control commands of back ends', () => {
   test('[SS9] [SS19] given connections on two gateways, when a back end subscribes their user, then all receive the push and the result has their number', async () => {
     const broker = createMemoryBroker();
     const [one, two] = [engineUnderTest({ ...KEPT, broker }), engineUnderTest({ ...KEPT, broker })];
-    const [ann, ann2, bob] = [
-      await one.connected('ann'),
-      await two.connected('ann'),
-      await two.connected('bob'),
-    ];
+    const [ann, ann2, bob] = [await one.connected('ann'), await two.connected('ann'), await two.connected('bob')];
     await bob.say({ id: 2, publish: { channel: '$vip', data: 0 } });
     const answer = await call(one.engine, 'subscribe', { user: 'ann', channel: '$vip', data: { hello: 1 } });
     expect(answer).toEqual({ clients: 2, gateways: 2 });
@@ -295,8 +285,7 @@ describe('control commands of back ends', () => {
       clients: 2,
       gateways: 2,
     });
-    for (const { wire } of [ann, ann2])
-      expect(wire.take()).toMatchObject([{ push: { unsubscribe: { code: 2000 } } }]);
+    for (const { wire } of [ann, ann2]) expect(wire.take()).toMatchObject([{ push: { unsubscribe: { code: 2000 } } }]);
     expect(await call(one.engine, 'subscribe', { channel: '$vip' })).toBe(107);
   });
 

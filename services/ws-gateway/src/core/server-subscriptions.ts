@@ -143,8 +143,7 @@ const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: S
   const { override = {} } = terms;
   const isRetained = options.retention !== undefined;
   const isRecoverable = isRetained && (override.forceRecovery ?? options.forceRecovery);
-  const isPositioned =
-    isRecoverable || (isRetained && (override.forcePositioning ?? options.forcePositioning));
+  const isPositioned = isRecoverable || (isRetained && (override.forcePositioning ?? options.forcePositioning));
   const presenceOptions = {
     presence: override.presence ?? options.presence,
     joinLeave: override.joinLeave ?? options.joinLeave,
@@ -225,10 +224,7 @@ const knownOf = ({ namespaces }: ServerSubscriptionsDeps, name: string): Known |
   return group === undefined || options === undefined ? undefined : { group, options };
 };
 
-const personalOf = (
-  deps: ServerSubscriptionsDeps,
-  { user, isReceiveOnly }: ClientIdentity,
-): Known | undefined =>
+const personalOf = (deps: ServerSubscriptionsDeps, { user, isReceiveOnly }: ClientIdentity): Known | undefined =>
   deps.personalGroups === undefined || user === '' || isReceiveOnly
     ? undefined
     : knownOf(deps, deps.personalGroups + userInName(user));

@@ -18,9 +18,7 @@ test('[SW10] given more work than fits into a turn, when it is executed, then it
   });
   await Promise.all(work);
   expect(done).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-  expect(Math.max(...turns.map((one) => turns.filter((other) => other === one).length))).toBeLessThanOrEqual(
-    2,
-  );
+  expect(Math.max(...turns.map((one) => turns.filter((other) => other === one).length))).toBeLessThanOrEqual(2);
 });
 
 test('[SW10] given a piece larger than the budget, when it is executed, then it has a turn of its own', async () => {

@@ -14,11 +14,7 @@ export const createSerializer = () => {
 };
 
 /** Calls `visit` for each item, `width` of them per iteration of the event loop. */
-export const visitInSlices = async <T>(
-  items: readonly T[],
-  width: number,
-  visit: (item: T) => void,
-): Promise<void> => {
+export const visitInSlices = async <T>(items: readonly T[], width: number, visit: (item: T) => void): Promise<void> => {
   for (let at = 0; at < items.length; at += width) {
     for (const item of items.slice(at, at + width)) visit(item);
     if (at + width < items.length) await nextIteration();

@@ -108,10 +108,7 @@ export const API_BODIES = {
   history: z.object({
     tenant,
     channel: group,
-    limit: z
-      .int()
-      .optional()
-      .describe('0 for the position only; negative for the most that a result may have'),
+    limit: z.int().optional().describe('0 for the position only; negative for the most that a result may have'),
     since: position.optional(),
     reverse: z.boolean().optional().describe('newest first'),
   }),

@@ -31,9 +31,7 @@ export const createLegacyApi =
       .map(parseLine);
     if (lines.length === 0 || lines.length > MAX_LINES || lines.includes(undefined)) {
       reject(res, { status: 400, reason: 'malformed' });
-      res
-        .type('text/plain')
-        .send(`Body: expected 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
+      res.type('text/plain').send(`Body: expected 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
       return;
     }
     const answers: string[] = [];
@@ -42,11 +40,7 @@ export const createLegacyApi =
     res.type('application/json').send(answers.join('\n'));
   };
 
-const answerLine = async (
-  api: ServerApi,
-  { id, method, params }: Line,
-  options: ApiCallOptions,
-): Promise<string> => {
+const answerLine = async (api: ServerApi, { id, method, params }: Line, options: ApiCallOptions): Promise<string> => {
   // A batch is not supported in a line.
   const name = typeof method === 'string' && method !== 'batch' ? method : '';
   const outcome = await api.call(name, params ?? {}, options);

@@ -35,8 +35,7 @@ export const requireKey = (keys: () => readonly ServerApiKey[], reject: RejectRe
 };
 
 /** The only tenant that the key of a request is valid for; undefined: all. */
-export const tenantOfKey = ({ locals }: Response): string | undefined =>
-  locals['tenant'] as string | undefined;
+export const tenantOfKey = ({ locals }: Response): string | undefined => locals['tenant'] as string | undefined;
 
 const keyIn = ({ headers, query }: Request): string => {
   const header = headers['x-api-key'];

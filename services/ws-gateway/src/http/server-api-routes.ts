@@ -106,9 +106,7 @@ const send = (req: Request, res: Response, method: string, outcome: ApiOutcome):
     return;
   }
   res
-    .status(
-      outcome.appMessage === undefined ? (outcome.status ?? STATUS[outcome.code as ReplyError] ?? 500) : 400,
-    )
+    .status(outcome.appMessage === undefined ? (outcome.status ?? STATUS[outcome.code as ReplyError] ?? 500) : 400)
     .send(errorJson(outcome));
 };
 

@@ -64,6 +64,5 @@ export const requireWebSocket = (method: string | undefined, headers: IncomingHt
     headers['sec-websocket-version'] === '13' &&
     key !== undefined &&
     KEY.test(key);
-  if (!isHandshake)
-    throw new AppError('MALFORMED_REQUEST', { detail: 'Expected a WebSocket handshake (RFC 6455).' });
+  if (!isHandshake) throw new AppError('MALFORMED_REQUEST', { detail: 'Expected a WebSocket handshake (RFC 6455).' });
 };

@@ -47,8 +47,7 @@ function onPing(this: WebSocket, data: Buffer): void {
  * follows on this socket can be parsed, and the `close` event may follow five seconds later.
  */
 function onError(this: Attached, error: Error & { readonly code?: string }): void {
-  if (error.code?.startsWith('WS_ERR_'))
-    this[RECEIVER]?.onClosed(CLOSE_CODES.get(error.code) ?? PROTOCOL_ERROR);
+  if (error.code?.startsWith('WS_ERR_')) this[RECEIVER]?.onClosed(CLOSE_CODES.get(error.code) ?? PROTOCOL_ERROR);
 }
 
 const PROTOCOL_ERROR = 1002;

@@ -20,10 +20,7 @@ export interface UpgradeAuthenticationDeps {
  * Authenticates an upgrade to the protocol endpoint: a bearer token in full, a cookie only by its signature, because `connect` may
  * bring a better credential. Throws {@link AppError}.
  */
-export const authenticateUpgrade = async (
-  deps: UpgradeAuthenticationDeps,
-  handshake: Handshake,
-): Promise<void> => {
+export const authenticateUpgrade = async (deps: UpgradeAuthenticationDeps, handshake: Handshake): Promise<void> => {
   const { via, tokens } = handshake;
   if (via === 'cookie' && !deps.authenticator.hasValidSignature(tokens))
     throw new AppError('INVALID_TOKEN', { cause: new CredentialFault('signature') });

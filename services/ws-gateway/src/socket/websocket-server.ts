@@ -62,8 +62,7 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     const retryAfterS = RETRY_AFTER_S;
     if (disposal.signal.aborted || deps.isDraining()) throw new AppError('DRAINING', { retryAfterS });
     const { connections, plain } = engine.counts();
-    if (connections + plain + pending >= deps.limits.maxConnections)
-      throw new AppError('OVERLOADED', { retryAfterS });
+    if (connections + plain + pending >= deps.limits.maxConnections) throw new AppError('OVERLOADED', { retryAfterS });
     if (deps.handshakeQueue.isFull())
       throw new AppError('OVERLOADED', { retryAfterS: deps.handshakeQueue.retryAfterS() });
   };
@@ -82,8 +81,7 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     if (url.pathname !== PROTOCOL_PATH && url.pathname !== PLAIN_PATH) throw new AppError('NOT_FOUND');
     requireWebSocket(request.method, request.headers);
     // An SDK sends this header empty, which ws would reject.
-    if (request.headers['sec-websocket-protocol']?.trim() === '')
-      delete request.headers['sec-websocket-protocol'];
+    if (request.headers['sec-websocket-protocol']?.trim() === '') delete request.headers['sec-websocket-protocol'];
     requireCapacity();
     const address = addresses.add(request, stream);
     const handshake = readHandshake(request.headers, deps.rules);
@@ -99,9 +97,7 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
       return;
     }
     const group = groupParameter(url);
-    const { identity, holder } = await whilePending(
-      authenticatePlainUpgrade(deps, { ...handshake, address }, group),
-    );
+    const { identity, holder } = await whilePending(authenticatePlainUpgrade(deps, { ...handshake, address }, group));
     sockets.handleUpgrade(request, stream, head, (socket) => {
       const target = { identity, group, host: handshake.host, address };
       const connection = engine.openPlain(new SocketWire(socket, deps.writesDirectly), target, holder);
@@ -138,8 +134,7 @@ const reject = (
   stream: Duplex,
   rejection: AppError,
 ): void => {
-  if (rejection.code === 'INTERNAL')
-    log.error({ error: rejection.cause ?? rejection }, 'gateway.handshake_failed');
+  if (rejection.code === 'INTERNAL') log.error({ error: rejection.cause ?? rejection }, 'gateway.handshake_failed');
   const requestId = requestIdIn(request);
   if (!UNREPORTED.has(rejection.code))
     onRejected({ reason: rejectionReasonOf(rejection), requestId, origin: request.headers.origin });

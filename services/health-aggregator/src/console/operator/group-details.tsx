@@ -50,9 +50,7 @@ export const GroupDetails = ({ name, tenant }: { name: string; tenant: string })
         <section class="members" aria-labelledby="members-title">
           <h2 id="members-title">
             Members
-            {now.sockets.length < (now.members ?? 0) && (
-              <span class="muted"> first {now.sockets.length}</span>
-            )}
+            {now.sockets.length < (now.members ?? 0) && <span class="muted"> first {now.sockets.length}</span>}
           </h2>
           <Sockets sockets={now.sockets} withUser />
         </section>

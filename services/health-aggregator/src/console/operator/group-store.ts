@@ -1,10 +1,5 @@
 import { signal } from '@preact/signals';
-import type {
-  GroupAddress,
-  GroupMembers,
-  GroupStreamPosition,
-  SocketInfo,
-} from '../../core/operator-ports.ts';
+import type { GroupAddress, GroupMembers, GroupStreamPosition, SocketInfo } from '../../core/operator-ports.ts';
 import { pathWith, requestAsOperator } from '../operator-api.ts';
 import { InteractionTracker, keepOrder } from '../stable-order.ts';
 
@@ -101,17 +96,11 @@ const recordRate = (position: GroupStreamPosition | null): void => {
 };
 
 /** Publishes JSON as it is, other text as a string. Resolves with a message for the form. */
-export const publishToGroup = async (
-  group: GroupAddress,
-  text: string,
-): Promise<{ ok: boolean; message: string }> => {
-  const answer = await requestAsOperator<{ position: GroupStreamPosition | null }>(
-    groupPath(group, '/publications'),
-    {
-      method: 'POST',
-      body: JSON.stringify({ data: dataOf(text) }),
-    },
-  );
+export const publishToGroup = async (group: GroupAddress, text: string): Promise<{ ok: boolean; message: string }> => {
+  const answer = await requestAsOperator<{ position: GroupStreamPosition | null }>(groupPath(group, '/publications'), {
+    method: 'POST',
+    body: JSON.stringify({ data: dataOf(text) }),
+  });
   if (!answer.ok) return { ok: false, message: answer.why };
   const { position } = answer.data;
   return { ok: true, message: position ? `Published at offset ${position.offset}.` : 'Published.' };

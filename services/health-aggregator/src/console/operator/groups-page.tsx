@@ -4,14 +4,7 @@ import { count } from '../format.ts';
 import { operatorToken } from '../operator-token.ts';
 import { currentRoute, linkTo } from '../router.ts';
 import { GroupDetails } from './group-details.tsx';
-import {
-  type GroupList,
-  groupAttention,
-  groupError,
-  groupKey,
-  groupList,
-  loadGroups,
-} from './group-store.ts';
+import { type GroupList, groupAttention, groupError, groupKey, groupList, loadGroups } from './group-store.ts';
 import {
   ErrorNotice,
   inTenant,

@@ -44,8 +44,8 @@ export const OperatorPage = ({
 const TokenRequired = () => (
   <div class="token-required">
     <p>
-      This page requires the operator token, <code>OPS_TOKEN</code> of the aggregator. <code>npm start</code>{' '}
-      prints it. It is kept in this tab only.
+      This page requires the operator token, <code>OPS_TOKEN</code> of the aggregator. <code>npm start</code> prints it.
+      It is kept in this tab only.
     </p>
     <TokenForm />
     {commandResult.value && (
@@ -100,14 +100,13 @@ export const TenantField = ({
 export const SingleTenantNotice = ({ tenant }: { tenant: string | null | undefined }) =>
   tenant == null ? null : (
     <p class="notice" role="status">
-      The server API key of this aggregator is limited to tenant {tenant}. Groups and connections of other
-      tenants are not shown.
+      The server API key of this aggregator is limited to tenant {tenant}. Groups and connections of other tenants are
+      not shown.
     </p>
   );
 
 /** Suffix with the tenant; empty for the default tenant. */
-export const inTenant = (tenant: string): string =>
-  tenant === '' || tenant === 'default' ? '' : ` (${tenant})`;
+export const inTenant = (tenant: string): string => (tenant === '' || tenant === 'default' ? '' : ` (${tenant})`);
 
 /** Error notice; nothing without an error. */
 export const ErrorNotice = ({ why }: { why: string }) =>

@@ -89,9 +89,7 @@ const Search = () => {
 const Results = () => {
   const { about, tenant } = currentRoute.value;
   useEffect(resetSearch, [about, tenant, operatorToken.value]);
-  usePoll(`${about} ${tenant} ${operatorToken.value}`, (isCurrent) =>
-    loadDevices({ find: about, tenant }, isCurrent),
-  );
+  usePoll(`${about} ${tenant} ${operatorToken.value}`, (isCurrent) => loadDevices({ find: about, tenant }, isCurrent));
   const all = searchResult.value;
   return (
     <div
@@ -123,8 +121,7 @@ const summaryOf = (
   const atLeast = sockets === 0 ? 'connections unknown' : `at least ${plural(sockets, 'open connection')}`;
   const connections = isUnknown || silent.length > 0 ? atLeast : plural(sockets, 'open connection');
   const what = `${plural(items.length, 'device')}, ${connections}`;
-  if (about === '')
-    return items.length === 0 ? `No active sessions${where}.` : `Newest first: ${what}${where}.`;
+  if (about === '') return items.length === 0 ? `No active sessions${where}.` : `Newest first: ${what}${where}.`;
   if (items.length === 0) return `No active session for “${about}”${where}.`;
   return `${what}${more ? '; more exist' : ''}.`;
 };

@@ -14,13 +14,7 @@ export const bytes = (value: number): string => {
 };
 
 /** Table of open connections. */
-export const Sockets = ({
-  sockets,
-  withUser = false,
-}: {
-  sockets: readonly SocketInfo[];
-  withUser?: boolean;
-}) => (
+export const Sockets = ({ sockets, withUser = false }: { sockets: readonly SocketInfo[]; withUser?: boolean }) => (
   <table class="data-table sockets">
     <thead>
       <tr>

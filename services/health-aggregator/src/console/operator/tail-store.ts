@@ -36,13 +36,9 @@ export const tailLines = signal<readonly TailLine[]>([]);
 let serial = 0;
 let activeTail: { readonly stop: () => void } | undefined;
 
-const addLine = (
-  line: { is: 'notice'; text: string } | Omit<TailLine & { is: 'publication' }, 'key' | 'at'>,
-): void => {
+const addLine = (line: { is: 'notice'; text: string } | Omit<TailLine & { is: 'publication' }, 'key' | 'at'>): void => {
   serial += 1;
-  tailLines.value = [...tailLines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(
-    -MAX_LINES,
-  );
+  tailLines.value = [...tailLines.value, { ...line, key: serial, at: Date.now() } as TailLine].slice(-MAX_LINES);
 };
 const addNotice = (text: string): void => addLine({ is: 'notice', text });
 
@@ -100,8 +96,7 @@ const openTail = (group: GroupAddress, { url, token }: TailGrant): (() => void) 
   });
   client.on('connecting', ({ code, reason }) => {
     tailStatus.value = { is: 'connecting' };
-    if (code !== 0)
-      addNotice(`The connection was lost (${reason}). Reconnecting; publications may be missing.`);
+    if (code !== 0) addNotice(`The connection was lost (${reason}). Reconnecting; publications may be missing.`);
   });
   client.on('disconnected', ({ code, reason }) => {
     if (code !== 0) refuse(`The tail ended: ${reason} (${code}).`);

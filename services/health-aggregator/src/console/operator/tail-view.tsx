@@ -19,11 +19,7 @@ export const Tail = ({ address }: { address: GroupAddress }) => {
       <header class="tail-head">
         <h2 id="tail-title">Live tail</h2>
         <p class="muted" role="status" data-tail={now.is}>
-          {now.is === 'on'
-            ? `connected through ${now.gateway}`
-            : now.is === 'connecting'
-              ? 'connecting…'
-              : ''}
+          {now.is === 'on' ? `connected through ${now.gateway}` : now.is === 'connecting' ? 'connecting…' : ''}
         </p>
         <button type="button" onClick={() => (now.is === 'off' ? startTail(address) : stopTail())}>
           {now.is === 'off' ? 'Start' : 'Stop'}

@@ -66,8 +66,8 @@ const SignInForm = () => {
         <span>
           Use a separate session in this tab
           <small>
-            Tabs of one browser share a cookie: one session with two connections. With a separate session this
-            tab is a device of its own.
+            Tabs of one browser share a cookie: one session with two connections. With a separate session this tab is a
+            device of its own.
           </small>
         </span>
       </label>

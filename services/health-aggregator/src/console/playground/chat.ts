@@ -129,9 +129,9 @@ const addMessage = ({ data, info }: PublicationContext): void => {
 
 /** Message of any payload: a string is the text, an object may name its author, other payloads are shown as JSON. */
 const asMessage = (data: unknown): Pick<ChatMessage, 'text' | 'author' | 'via'> => {
-  const { text, author, via } = (
-    typeof data === 'object' && data !== null ? data : { text: data }
-  ) as Partial<Record<keyof ChatMessage, unknown>>;
+  const { text, author, via } = (typeof data === 'object' && data !== null ? data : { text: data }) as Partial<
+    Record<keyof ChatMessage, unknown>
+  >;
   return {
     text: (typeof text === 'string' ? text : JSON.stringify(data)).slice(0, MAX_TEXT),
     author: typeof author === 'string' ? author.slice(0, 64) : 'another client',

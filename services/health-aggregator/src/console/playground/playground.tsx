@@ -22,8 +22,8 @@ export const Playground = () => {
       <header class="playground-head">
         <h2 id="playground-title">Playground</h2>
         <p class="muted">
-          Open this page in two tabs and chat across two gateways. Sign out in one tab: the other connection
-          closes at once.
+          Open this page in two tabs and chat across two gateways. Sign out in one tab: the other connection closes at
+          once.
         </p>
       </header>
       <div class="playground-body">

@@ -16,8 +16,7 @@ export const rememberCookie = (hasCookie: boolean): void => {
 };
 
 /** False when a request for the session would certainly return 401. */
-export const mayBeSignedIn = (): boolean =>
-  tabToken.read() !== undefined || localStorage.getItem(COOKIE_HINT) !== null;
+export const mayBeSignedIn = (): boolean => tabToken.read() !== undefined || localStorage.getItem(COOKIE_HINT) !== null;
 
 /** Result of a request; a failure has a text for the user. */
 export type PlaygroundResponse<T> =

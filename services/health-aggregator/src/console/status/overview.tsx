@@ -39,8 +39,7 @@ export const Overview = () => {
       </p>
       {stale && (
         <p class="banner" role="alert">
-          This page is out of date. The last update is {shortAge(ageMs.value)} old; the values below may have
-          changed.
+          This page is out of date. The last update is {shortAge(ageMs.value)} old; the values below may have changed.
         </p>
       )}
       {!stale && view.impact.length > 0 && <Impacts view={view} />}
@@ -57,8 +56,7 @@ const Impacts = ({ view: { impact } }: { view: FleetSnapshot }) => (
       <li key={subject} data-impact={subject}>
         <strong>{users}</strong>
         <span class="muted">
-          {STORE_NAMES[subject] ?? subject} since{' '}
-          <time dateTime={since}>{clock.format(Date.parse(since))}</time>, for{' '}
+          {STORE_NAMES[subject] ?? subject} since <time dateTime={since}>{clock.format(Date.parse(since))}</time>, for{' '}
           {uptime(Date.now() - Date.parse(since))}
           {reasons.length > 0 ? ` · ${reasons.map(reasonLabel).join(', ')}` : ''}
         </span>

@@ -3,12 +3,7 @@ import type { InstanceSnapshot, ServiceSnapshot } from '../../core/fleet-snapsho
 import { ConfirmButton } from '../confirm-button.tsx';
 import { count, latency, shortAge, uptime } from '../format.ts';
 import { Glyph } from '../icons.tsx';
-import {
-  INSTANCE_STATE_LABELS,
-  reasonLabel,
-  SERVICE_DESCRIPTIONS,
-  SERVICE_STATUS_LABELS,
-} from '../labels.ts';
+import { INSTANCE_STATE_LABELS, reasonLabel, SERVICE_DESCRIPTIONS, SERVICE_STATUS_LABELS } from '../labels.ts';
 import { sendOperatorCommand } from '../operator-api.ts';
 import { OperatorBar } from '../operator-sign-in.tsx';
 import { operatorToken } from '../operator-token.ts';
@@ -40,8 +35,7 @@ const DrainButton = ({ instance: { name, state } }: { instance: InstanceSnapshot
 /** Share of the connection limit above which a gauge replaces the sparkline. */
 const NEAR_LIMIT = 0.6;
 const RANK = ['ws-gateway', 'session-service'];
-const rank = ({ service }: ServiceSnapshot): number =>
-  (RANK.indexOf(service) + RANK.length + 1) % (RANK.length + 1);
+const rank = ({ service }: ServiceSnapshot): number => (RANK.indexOf(service) + RANK.length + 1) % (RANK.length + 1);
 /** Services that clients connect to come first; the others keep the order of the response. */
 const byRank = (a: ServiceSnapshot, b: ServiceSnapshot): number => rank(a) - rank(b);
 
@@ -155,10 +149,7 @@ const LoopDelay = ({ instance }: { instance: InstanceSnapshot }) => {
 
 /** True when the load in the last heartbeat is out of date. An unavailable registry delivers no new heartbeats. */
 const isOutdated = ({ state, beatAgeMs }: InstanceSnapshot): boolean =>
-  isStale.value ||
-  fleet.value?.frozen === true ||
-  state === 'down' ||
-  beatAgeMs + sinceUpdateMs.value > LOAD_FRESH_MS;
+  isStale.value || fleet.value?.frozen === true || state === 'down' || beatAgeMs + sinceUpdateMs.value > LOAD_FRESH_MS;
 
 const Connections = ({ instance }: { instance: InstanceSnapshot }) => {
   const used = instance.load['connections'];

@@ -16,12 +16,7 @@ export const UptimeDays = ({ service }: { service: string }) => {
   const share = uptime.availability === null ? 'no data yet' : `${percent(uptime.availability)} ${measure}`;
   return (
     <figure class="uptime-days">
-      <svg
-        viewBox={`0 0 ${width} ${HEIGHT}`}
-        preserveAspectRatio="none"
-        role="img"
-        aria-label={`90 days: ${share}`}
-      >
+      <svg viewBox={`0 0 ${width} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`90 days: ${share}`}>
         {uptime.days.map((day, index) => (
           <Bar key={day.date} day={day} x={index * (BAR + GAP)} />
         ))}

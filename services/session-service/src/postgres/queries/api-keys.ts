@@ -50,12 +50,7 @@ export const apiKeyQueries = (db: Queryable): KeyStore => ({
   },
 });
 
-const valuesOf = ({ actor, reason }: KeyChange): unknown[] => [
-  actor.name,
-  actor.ip,
-  actor.requestId,
-  reason ?? null,
-];
+const valuesOf = ({ actor, reason }: KeyChange): unknown[] => [actor.name, actor.ip, actor.requestId, reason ?? null];
 
 const toKey = (row: KeyRow): ApiKey => ({
   id: row.id,

@@ -206,11 +206,11 @@ const findReplay = async (
   tenant: string,
   { caller, key, requestHash }: Idempotency,
 ): Promise<Replay | undefined> => {
-  const [row] = await db.query<{ request_hash: Buffer; session_id: SessionId }>(
-    'find_idempotency_key',
-    FIND_KEY,
-    [tenant, caller, key],
-  );
+  const [row] = await db.query<{ request_hash: Buffer; session_id: SessionId }>('find_idempotency_key', FIND_KEY, [
+    tenant,
+    caller,
+    key,
+  ]);
   if (row === undefined) return undefined;
   if (!row.request_hash.equals(requestHash)) return { ok: false, why: 'key_reused' };
   const [session] = await findSessions(db, [row.session_id]);

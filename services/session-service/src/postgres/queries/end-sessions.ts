@@ -1,11 +1,5 @@
 import type { SessionId } from '@muster/session/token';
-import {
-  type Actor,
-  type SessionEndResult,
-  type SessionStore,
-  SYSTEM,
-  type UserSessions,
-} from '../../core/ports.ts';
+import { type Actor, type SessionEndResult, type SessionStore, SYSTEM, type UserSessions } from '../../core/ports.ts';
 import type { EndReason } from '../../core/session-record.ts';
 import type { Queryable } from '../pool.ts';
 import { type OutboxRow, toPosted } from '../rows.ts';
@@ -37,9 +31,7 @@ SELECT (SELECT id FROM posted) AS outbox_id, (SELECT payload FROM posted) AS cha
 const BY_ID = endWhere('id = ANY($5::uuid[])');
 const BY_ACTOR = endWhere('actor_session = ANY($5::uuid[])');
 // Expired sessions are left to the sweeper. A session that looks idle may have pending activity, so it is ended here.
-const BY_USER = endWhere(
-  'tenant_id = $5 AND user_id = $6 AND ($7::uuid IS NULL OR id <> $7) AND expires_at > now()',
-);
+const BY_USER = endWhere('tenant_id = $5 AND user_id = $6 AND ($7::uuid IS NULL OR id <> $7) AND expires_at > now()');
 
 /** Statements that end sessions; a session that has ended already is left as it is. */
 export const endQueries = (db: Queryable): Pick<SessionStore, 'end' | 'endOfActors'> => ({
@@ -72,13 +64,7 @@ const run = async (
   actor: Actor,
   values: readonly unknown[],
 ): Promise<SessionEndResult> => {
-  const [row] = await db.write<OutboxRow>(name, text, [
-    reason,
-    actor.name,
-    actor.ip,
-    actor.requestId,
-    ...values,
-  ]);
+  const [row] = await db.write<OutboxRow>(name, text, [reason, actor.name, actor.ip, actor.requestId, ...values]);
   const posted = toPosted(row);
   return { ids: posted?.change.k === 'end' ? posted.change.sessions.map(({ id }) => id) : [], posted };
 };

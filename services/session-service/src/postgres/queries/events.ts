@@ -22,9 +22,7 @@ const OF_SESSION = `SELECT ${COLUMNS} FROM session_events
   ORDER BY at DESC, session_events.id DESC LIMIT $3`;
 
 /** Statements that read the event log. */
-export const eventQueries = (
-  db: Queryable,
-): Pick<AdminStore, 'feed' | 'eventsOfUser' | 'eventsOfSession'> => ({
+export const eventQueries = (db: Queryable): Pick<AdminStore, 'feed' | 'eventsOfUser' | 'eventsOfSession'> => ({
   feed: async ({ after, tenant, types, limit }) => {
     const values = [after.xid, after.id, tenant, types ?? null, limit];
     return (await db.query<EventRow>('read_event_feed', FEED, values)).map(toEvent);

@@ -61,9 +61,7 @@ export const sweepQueries = (db: Queryable): SweepStore => {
     runHousekeeping: async (eventDays) => {
       await db.query('make_event_partitions', MAKE_PARTITIONS);
       await db.query('delete_idempotency_keys', DELETE_KEYS);
-      const [row] = await db.query<{ dropped: number }>('drop_event_partitions', DROP_PARTITIONS, [
-        eventDays,
-      ]);
+      const [row] = await db.query<{ dropped: number }>('drop_event_partitions', DROP_PARTITIONS, [eventDays]);
       return row?.dropped ?? 0;
     },
   };

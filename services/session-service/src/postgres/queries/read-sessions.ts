@@ -52,11 +52,7 @@ const LIVE = `SELECT id, device_id, created_at, last_seen_at FROM sessions
   WHERE tenant_id = $1 AND user_id = $2 AND actor_id IS NULL AND ${IS_LIVE} ORDER BY created_at, id`;
 
 /** A user's live sessions that count towards the limit, oldest first: without impersonations and expired sessions. */
-export const findLiveSessions = async (
-  db: Queryable,
-  tenant: string,
-  userId: string,
-): Promise<CountedSession[]> => {
+export const findLiveSessions = async (db: Queryable, tenant: string, userId: string): Promise<CountedSession[]> => {
   const rows = await db.query<Pick<SessionRow, 'id' | 'device_id' | 'created_at' | 'last_seen_at'>>(
     'find_live_sessions',
     LIVE,

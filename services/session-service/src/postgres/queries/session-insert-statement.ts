@@ -38,11 +38,7 @@ const INSERT_IF_ROOM = insertCounting(
 );
 
 /** Inserts a session and its event. */
-export const insertSession = async (
-  db: Queryable,
-  session: SessionDraft,
-  actor: Actor,
-): Promise<SessionRecord> => {
+export const insertSession = async (db: Queryable, session: SessionDraft, actor: Actor): Promise<SessionRecord> => {
   const [row] = await db.write<SessionRow>('insert_session', INSERT, valuesOf(session, actor));
   if (row === undefined) throw new Error('an inserted session was not returned');
   return toRecord(row);
@@ -64,11 +60,7 @@ export const insertIfRoom = async (
 ): Promise<{ session: SessionRecord; devices: number } | undefined> => {
   const deadline = Date.now() + ANSWER_TIMEOUT_MS;
   const values = [...valuesOf(session, actor), limit.maxSessions, limit.atLimit, deadline];
-  const [row] = await db.query<SessionRow & { live_before: number }>(
-    'insert_session_if_room',
-    INSERT_IF_ROOM,
-    values,
-  );
+  const [row] = await db.query<SessionRow & { live_before: number }>('insert_session_if_room', INSERT_IF_ROOM, values);
   return row && { session: toRecord(row), devices: row.live_before + 1 };
 };
 

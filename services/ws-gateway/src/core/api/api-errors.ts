@@ -21,12 +21,10 @@ export class ApiError extends Error {
 }
 
 /** The error for an invalid parameter. */
-export const badRequest = (reason: string): ApiError =>
-  new ApiError(ReplyError.BadRequest, undefined, reason);
+export const badRequest = (reason: string): ApiError => new ApiError(ReplyError.BadRequest, undefined, reason);
 
 /** The error for a feature that the options of a group disable. */
-export const notAvailable = (reason: string): ApiError =>
-  new ApiError(ReplyError.NotAvailable, undefined, reason);
+export const notAvailable = (reason: string): ApiError => new ApiError(ReplyError.NotAvailable, undefined, reason);
 
 /** Error of a call. */
 export interface ApiFault {
@@ -45,8 +43,7 @@ export type ApiOutcome = { readonly ok: true; readonly json: string } | ({ reado
 
 /** The error for what a method threw; unexpected errors are passed to `onFault`. */
 export const faultOf = (error: unknown, onFault: (error: unknown) => void): ApiFault => {
-  if (error instanceof ApiError)
-    return { code: error.code, appMessage: error.appMessage, reason: error.reason };
+  if (error instanceof ApiError) return { code: error.code, appMessage: error.appMessage, reason: error.reason };
   if (isTooLarge(error)) return { code: ReplyError.BadRequest, reason: error.detail, status: 413 };
   if (!(error instanceof AppError)) onFault(error);
   return error instanceof WriteFault ? writeFault(error) : { code: ReplyError.Internal };
@@ -64,8 +61,7 @@ const writeFault = ({ isOutcomeUnknown }: WriteFault): ApiFault =>
     ? {
         code: ReplyError.Internal,
         outcome: 'unknown',
-        reason:
-          'Redis did not answer in time, it may have been published; repeat with the same idempotency_key',
+        reason: 'Redis did not answer in time, it may have been published; repeat with the same idempotency_key',
       }
     : {
         code: ReplyError.Internal,

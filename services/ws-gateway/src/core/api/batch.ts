@@ -65,8 +65,7 @@ const broadcastGroups = (commands: readonly unknown[]): number =>
     return sum + (Array.isArray(channels) ? channels.length : 0);
   }, 0);
 
-const rejected = (reason: string): string =>
-  `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
+const rejected = (reason: string): string => `{"error":${errorJson({ code: ReplyError.BadRequest, reason })}}`;
 
 const oneOfBatch = async (call: ApiCall, command: unknown, by: ApiCallOptions): Promise<string> => {
   const [entry] = Object.entries(typeof command === 'object' && command !== null ? command : {});

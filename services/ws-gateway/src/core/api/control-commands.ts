@@ -93,8 +93,7 @@ export const createControlCommands =
     }
   };
 
-const isOf = (tenant: string, wanted: string = DEFAULT_TENANT): boolean =>
-  wanted === EVERY_TENANT || tenant === wanted;
+const isOf = (tenant: string, wanted: string = DEFAULT_TENANT): boolean => wanted === EVERY_TENANT || tenant === wanted;
 
 const matching = ({ connections }: ControlCommandDeps, target: ControlTarget): AnyConnection[] => {
   const { user, client, session } = target;
@@ -111,10 +110,7 @@ const matching = ({ connections }: ControlCommandDeps, target: ControlTarget): A
 };
 
 /** Applies `act` to each connection, in slices, and counts the affected connections. */
-const countOf = async (
-  found: readonly AnyConnection[],
-  act: (one: AnyConnection) => boolean,
-): Promise<number> => {
+const countOf = async (found: readonly AnyConnection[], act: (one: AnyConnection) => boolean): Promise<number> => {
   let count = 0;
   await visitInSlices(found, SLICE, (one) => {
     if (act(one)) count += 1;

@@ -7,12 +7,7 @@ import { MAX_INFO_BYTES } from '../group/publication-size.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import { visitInSlices } from '../time-slicing.ts';
 import { badRequest } from './api-errors.ts';
-import {
-  type ControlCommand,
-  type ControlTarget,
-  FORCE_DISCONNECT,
-  type GroupSize,
-} from './control-commands.ts';
+import { type ControlCommand, type ControlTarget, FORCE_DISCONNECT, type GroupSize } from './control-commands.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
 import { type ApiDeps, type ApiMethod, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 
@@ -117,12 +112,7 @@ interface GroupCount {
   readonly byTenant: Map<string, number>;
 }
 
-const addGroup = (
-  groups: Map<string, GroupCount>,
-  name: string,
-  size: number,
-  tenant: string | undefined,
-): void => {
+const addGroup = (groups: Map<string, GroupCount>, name: string, size: number, tenant: string | undefined): void => {
   const count = groups.get(name) ?? { total: 0, byTenant: new Map<string, number>() };
   groups.set(name, count);
   count.total += size;
@@ -151,9 +141,7 @@ const subscribeRequest = (params: Params, bounded: BoundedPayload): Omit<Subscri
       ...(expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 }),
       ...(override === undefined ? {} : { override: overrideOf(override) }),
     },
-    ...(since === undefined
-      ? {}
-      : { recover: { offset: since.integer('offset'), epoch: since.text('epoch') } }),
+    ...(since === undefined ? {} : { recover: { offset: since.integer('offset'), epoch: since.text('epoch') } }),
   };
 };
 

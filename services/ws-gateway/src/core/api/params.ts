@@ -2,13 +2,7 @@ import type { Bus } from '@muster/bus/bus';
 import type { Presence } from '@muster/bus/presence';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
-import {
-  DEFAULT_TENANT,
-  type GroupName,
-  groupNameFault,
-  isTenantName,
-  parseGroupName,
-} from '@muster/protocol/ids';
+import { DEFAULT_TENANT, type GroupName, groupNameFault, isTenantName, parseGroupName } from '@muster/protocol/ids';
 import { memberText } from '@muster/protocol/raw-json';
 import type { AppCallbacks } from '../callbacks.ts';
 import type { Hub } from '../group/hub.ts';
@@ -52,10 +46,7 @@ export type ApiCall = (method: string, params: unknown, by?: ApiCallOptions) => 
 export type ApiMethod = (params: Params, tenant: string, reach: string) => Promise<string>;
 
 /** The options of a group. Throws {@link ApiError} 102 for an unknown namespace. */
-export const requireOptions = (
-  { namespaces }: { readonly namespaces: Namespaces },
-  group: GroupName,
-): GroupOptions => {
+export const requireOptions = ({ namespaces }: { readonly namespaces: Namespaces }, group: GroupName): GroupOptions => {
   const options = namespaces.optionsOf(group);
   if (options === undefined) {
     throw new ApiError(ReplyError.UnknownGroup, undefined, `the namespace of ${group} is not configured`);
@@ -165,8 +156,7 @@ export class Params {
     if (this.has(name) && this.has(`b64${name}`))
       throw this.bad(name, `and \`b64${name}\` are both given: send one of them`);
     if (Object.hasOwn(this.#values, name) && !this.has(`b64${name}`)) {
-      const text =
-        this.#text === undefined ? JSON.stringify(this.#values[name]) : memberText(this.#text, name);
+      const text = this.#text === undefined ? JSON.stringify(this.#values[name]) : memberText(this.#text, name);
       // A line break inside the value would split a frame.
       return (text ?? 'null').replace(/[\r\n]+/g, ' ');
     }
@@ -210,10 +200,7 @@ export class Params {
     const given = Object.keys(this.#values);
     const some = given.slice(0, MAX_QUOTED).map((one) => one.slice(0, MAX_QUOTED_LENGTH));
     const more = given.length > some.length ? ', …' : '';
-    return this.bad(
-      name,
-      `is missing; given: ${some.length === 0 ? 'nothing' : `${some.join(', ')}${more}`}`,
-    );
+    return this.bad(name, `is missing; given: ${some.length === 0 ? 'nothing' : `${some.join(', ')}${more}`}`);
   }
 
   #wrong(name: string, kind: string): ApiError {
@@ -232,9 +219,7 @@ const isObject = (value: unknown): value is JsonObject =>
 const kindOf = (value: unknown): string => {
   if (value === null || value === undefined) return 'null';
   if (Array.isArray(value)) return 'a list';
-  return (
-    { object: 'an object', string: 'a string', number: 'a number' }[typeof value as string] ?? 'a boolean'
-  );
+  return { object: 'an object', string: 'a string', number: 'a number' }[typeof value as string] ?? 'a boolean';
 };
 
 const isJson = (text: string): boolean => {

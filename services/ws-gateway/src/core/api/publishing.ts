@@ -26,10 +26,7 @@ interface Message extends Omit<PublishRequest, 'key' | 'retention'> {
   readonly isRetained: boolean;
 }
 
-export const publishingMethods = (
-  deps: ApiDeps,
-  onFault: (error: unknown) => void,
-): Record<string, ApiMethod> => {
+export const publishingMethods = (deps: ApiDeps, onFault: (error: unknown) => void): Record<string, ApiMethod> => {
   const serialize = createSerializer();
   const publishTo = async (tenant: string, group: GroupName, message: Message): Promise<string> => {
     const options = requireOptions(deps, group);
@@ -88,8 +85,7 @@ export const requireBroadcastSize = (count: number): void => {
 /** Groups of one slice. Each publication is written twice: to the stream and to its subscribers. */
 const sliceWidth = ({ data, publication: { tags = {} } }: Message): number => {
   let bytes = OVERHEAD_BYTES + Buffer.byteLength(data);
-  for (const [name, value] of Object.entries(tags))
-    bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  for (const [name, value] of Object.entries(tags)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
   return Math.max(1, Math.min(SLICE_GROUPS, Math.floor(SLICE_BYTES / bytes)));
 };
 
@@ -115,10 +111,7 @@ const readMessage = (params: Params): Message => {
     data,
     isRetained: !params.flag('skip_history'),
     publication: { data, version, ...(tags === undefined ? {} : { tags }) },
-    attributes: [
-      ...exclusionsOf(params.object('exclude')),
-      ...(params.flag('delta') ? [DELTA_ATTRIBUTE] : []),
-    ],
+    attributes: [...exclusionsOf(params.object('exclude')), ...(params.flag('delta') ? [DELTA_ATTRIBUTE] : [])],
     ...(key === '' ? {} : { idempotencyKey: key }),
     ...(version === 0 ? {} : { version: { number: version, epoch: params.key('version_epoch') } }),
   };

@@ -2,12 +2,7 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { ApiOutcome } from './api-errors.ts';
 
 /** Methods that read only, with results of any size. Results of other methods are small, and report what was done: they are never omitted. */
-export const READING_METHODS: ReadonlySet<string> = new Set([
-  'history',
-  'presence',
-  'connections',
-  'channels',
-]);
+export const READING_METHODS: ReadonlySet<string> = new Set(['history', 'presence', 'connections', 'channels']);
 
 /** Limits the bytes of the results of all calls of one request. `onExceeded` is called for each omitted result. */
 export const createResponseBudget = (maxBytes: number, onExceeded: () => void) => {

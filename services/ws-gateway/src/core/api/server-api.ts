@@ -57,8 +57,7 @@ export const createServerApi = (deps: ApiDeps, onFault: (error: unknown) => void
     try {
       const params = new Params(values, text);
       const tenant = params.tenant(ofKey);
-      if (tenant === EVERY_TENANT && !OVER_TENANTS.has(method))
-        throw params.bad('tenant', 'must name one tenant');
+      if (tenant === EVERY_TENANT && !OVER_TENANTS.has(method)) throw params.bad('tenant', 'must name one tenant');
       // Calls of a batch may name their tenants, unless the key or the batch names one.
       const isNamed = ofKey !== undefined || params.text('tenant') !== '';
       const json =
@@ -135,10 +134,7 @@ const readMethods = (deps: ApiDeps): Record<string, ApiMethod> => {
       const { key } = retained(params, tenant);
       const { offset, epoch } = await deps.bus.clear(key);
       // The removal is on its way over the bus; the answers confirm its arrival.
-      await deps.bus.query(
-        { do: 'forget', group: key, offset, epoch } satisfies ControlCommand,
-        REMOVE_TIMEOUT_MS,
-      );
+      await deps.bus.query({ do: 'forget', group: key, offset, epoch } satisfies ControlCommand, REMOVE_TIMEOUT_MS);
       return '{}';
     },
   };

@@ -104,8 +104,7 @@ test('[LM22] given a presence result that exceeds half of the send buffer, when 
   const under = engineUnderTest({ limits: { maxSendBufferBytes: 4_096 }, groups: { presence: true } });
   const one = await under.connected();
   await one.say(subscribe(2, 'a'));
-  for (let n = 0; n < 100; n += 1)
-    await under.presence.add('a' as GroupKey, `c${n}` as never, '{"user":"someone"}');
+  for (let n = 0; n < 100; n += 1) await under.presence.add('a' as GroupKey, `c${n}` as never, '{"user":"someone"}');
   expect(codes(await one.say({ id: 3, presence: { channel: 'a' } }))).toEqual([106]);
   expect(await one.say({ id: 4, presence_stats: { channel: 'a' } })).toMatchObject([
     { presence_stats: { num_clients: 101 } },

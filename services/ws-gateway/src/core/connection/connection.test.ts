@@ -287,8 +287,7 @@ describe('violations', () => {
     await say({ id: 2, subscribe: { channel: 'a' } });
     wire.isRead = false;
     const data = 'x'.repeat(60_000);
-    for (let id = 3; id < 103; id += 1)
-      connection.onFrame(JSON.stringify({ id, publish: { channel: 'a', data } }));
+    for (let id = 3; id < 103; id += 1) connection.onFrame(JSON.stringify({ id, publish: { channel: 'a', data } }));
     const published = () => wire.messages.filter((text) => text.includes('"publish"')).length;
     for (let round = 0; round < 500 && published() < 100; round += 1) {
       wire.read(200_000);
@@ -353,9 +352,7 @@ describe('sessions', () => {
     await pass(4_900);
     expect([one.wire.closed, simple.wire.closed]).toEqual([undefined, undefined]);
     await pass(300);
-    expect([one.wire.closed?.reason, simple.wire.closed?.reason]).toEqual(
-      Array(2).fill('session ended: expired'),
-    );
+    expect([one.wire.closed?.reason, simple.wire.closed?.reason]).toEqual(Array(2).fill('session ended: expired'));
   });
 
   test('[GS4] given a connection, when it closes, then no membership and no reference remains', async () => {

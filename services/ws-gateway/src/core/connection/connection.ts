@@ -1,11 +1,5 @@
 import type { Random } from '@muster/kit/runtime';
-import {
-  CLOSE_REASON,
-  CloseCode,
-  errorWithReason,
-  type ReplyError,
-  UnsubscribeCode,
-} from '@muster/protocol/codes';
+import { CLOSE_REASON, CloseCode, errorWithReason, type ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
 import type { ClientCommand, Payload } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, CommandReply, SubscribeResult } from '@muster/protocol/replies';

@@ -9,8 +9,7 @@ export const PONG_CHECK_MS = 100;
 export const PROBE_INTERVAL_MS = 1_000;
 
 /** The monotonic time of an instant in ms since the Unix epoch. */
-export const monotonicAt = (clock: Clock, epochMs: number): number =>
-  clock.monotonic() + (epochMs - clock.now());
+export const monotonicAt = (clock: Clock, epochMs: number): number => clock.monotonic() + (epochMs - clock.now());
 
 /** Deadlines of one live connection: ping and pong, expiry of its session or token and of its subscriptions. All in monotonic ms. */
 export class Deadlines {

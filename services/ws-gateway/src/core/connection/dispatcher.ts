@@ -129,11 +129,7 @@ const mustWait = ({ phase, memberships }: Connection, command: ClientCommand): b
   return memberships.get(command.channel)?.is === 'joining';
 };
 
-const perform = (
-  handlers: Handlers,
-  connection: Connection,
-  command: ClientCommand,
-): Promise<void> | undefined => {
+const perform = (handlers: Handlers, connection: Connection, command: ClientCommand): Promise<void> | undefined => {
   switch (command.is) {
     case 'connect':
       return handlers.connect(connection, command);

@@ -40,9 +40,7 @@ export interface PlainContext extends SharedContext {
 }
 
 const HEARTBEAT_FRAME = textFrame(Buffer.from('{"type":"heartbeat"}'));
-const INTERNAL_ERROR_FRAME = textFrame(
-  Buffer.from('{"type":"error","code":100,"message":"internal server error"}'),
-);
+const INTERNAL_ERROR_FRAME = textFrame(Buffer.from('{"type":"error","code":100,"message":"internal server error"}'));
 const badPayload = (reason: string): Buffer =>
   textFrame(Buffer.from(JSON.stringify({ type: 'error', code: 107, message: `bad request: ${reason}` })));
 const BAD_FORMAT_FRAME = badPayload('the message is not of the `publication_data_format` of this group');

@@ -3,8 +3,7 @@ import { engineUnderTest } from '../engine-fixture.ts';
 
 const rate = { perSecond: 10, burst: 20 };
 const publish = (id: number) => ({ id, publish: { channel: 'room', data: id } });
-const codes = (replies: unknown[]) =>
-  (replies as { error?: { code: number } }[]).map(({ error }) => error?.code ?? 0);
+const codes = (replies: unknown[]) => (replies as { error?: { code: number } }[]).map(({ error }) => error?.code ?? 0);
 
 test('[RL1] given a rate, when a client sends more than the burst, then the excess is error 111 and the connection stays open', async () => {
   const { connected, pass } = engineUnderTest({ limits: { rate } });

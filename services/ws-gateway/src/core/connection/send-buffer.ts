@@ -102,8 +102,7 @@ export class SendBuffer {
    */
   inTurn(make: () => Promise<void>): Promise<void> {
     const before = this.#replying;
-    const own =
-      before === undefined && this.hasRoom(this.#maxBytes / 4) ? make() : this.#afterwards(before, make);
+    const own = before === undefined && this.hasRoom(this.#maxBytes / 4) ? make() : this.#afterwards(before, make);
     const settled = own.then(ignore, ignore).then(() => {
       if (this.#replying === settled) this.#replying = undefined;
     });

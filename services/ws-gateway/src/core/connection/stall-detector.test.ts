@@ -18,8 +18,7 @@ test('[SW6] [SW15] given a client that reads nothing, when WRITE_TIMEOUT_MS pass
     await pass(1_000);
     if (second === 17) expect(dead.wire.closed).toBeUndefined();
   }
-  for (const { wire } of [dead, deadPlain])
-    expect(wire.closed).toEqual({ code: 3009, reason: 'write error' });
+  for (const { wire } of [dead, deadPlain]) expect(wire.closed).toEqual({ code: 3009, reason: 'write error' });
   expect(slow.wire.closed).toBeUndefined();
   expect(metrics.slow).toEqual(['stalled', 'stalled']);
   expect(engine.counts()).toMatchObject({ connections: 1, plain: 0 });

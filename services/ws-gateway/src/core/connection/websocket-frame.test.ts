@@ -11,7 +11,6 @@ test.each([
   const frame = textFrame(Buffer.alloc(size, 0x61));
   expect(frame.length).toBe(head + size);
   expect(frame[0]).toBe(0x81);
-  const length =
-    head === 2 ? frame[1] : head === 4 ? frame.readUInt16BE(2) : Number(frame.readBigUInt64BE(2));
+  const length = head === 2 ? frame[1] : head === 4 ? frame.readUInt16BE(2) : Number(frame.readBigUInt64BE(2));
   expect(length).toBe(size);
 });

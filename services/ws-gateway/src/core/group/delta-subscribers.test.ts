@@ -44,11 +44,8 @@ const applied = (base: string, delta: string): string => {
   const pieces = delta.slice(delta.indexOf('\n') + 1);
   let made = '';
   for (let at = 0; at < pieces.length; ) {
-    const [all, count = '', kind, offset = ''] = /^([\w~]+)(?:([:;])|@([\w~]+),)/.exec(pieces.slice(at)) ?? [
-      '',
-    ];
-    const numberOf = (digits: string) =>
-      [...digits].reduce((sum, digit) => sum * 64 + DIGITS.indexOf(digit), 0);
+    const [all, count = '', kind, offset = ''] = /^([\w~]+)(?:([:;])|@([\w~]+),)/.exec(pieces.slice(at)) ?? [''];
+    const numberOf = (digits: string) => [...digits].reduce((sum, digit) => sum * 64 + DIGITS.indexOf(digit), 0);
     at += Math.max(1, all.length);
     if (kind === ';') return made;
     if (kind === ':') {

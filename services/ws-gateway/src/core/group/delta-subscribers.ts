@@ -138,8 +138,7 @@ export class DeltaSubscribers {
 
   /** One frame of publications; the first publication is whole for fresh members. */
   #frame(form: DeltaForm, publications: readonly Encoded[], isBased: boolean): Buffer {
-    const isDelta = ({ delta }: Encoded, index: number): boolean =>
-      delta !== undefined && (isBased || index > 0);
+    const isDelta = ({ delta }: Encoded, index: number): boolean => delta !== undefined && (isBased || index > 0);
     if (form === 'json' || form === 'json-id') {
       const bodies = publications.map((one, index) => (isDelta(one, index) ? one.asDelta : one.whole));
       return jsonFrame(form === 'json' ? bodies : bodies.map((body) => compacted(body, this.#group)));
@@ -152,8 +151,7 @@ export class DeltaSubscribers {
 
 const BINARY = Buffer.from(BINARY_MARK);
 
-const payloadOf = ({ body, dataAt, dataLength }: BusMessage): Buffer =>
-  body.subarray(dataAt, dataAt + dataLength);
+const payloadOf = ({ body, dataAt, dataLength }: BusMessage): Buffer => body.subarray(dataAt, dataAt + dataLength);
 
 const restOf = ({ body, dataAt, dataLength }: BusMessage): Buffer => body.subarray(dataAt + dataLength);
 

@@ -3,9 +3,7 @@ import { engineUnderTest } from '../engine-fixture.ts';
 
 const polish = { key: 'lang', cmp: 'eq', val: 'pl' };
 const data = (messages: unknown[]) =>
-  (messages as { push?: { pub?: { data: unknown } } }[]).flatMap(({ push }) =>
-    push?.pub ? [push.pub.data] : [],
-  );
+  (messages as { push?: { pub?: { data: unknown } } }[]).flatMap(({ push }) => (push?.pub ? [push.pub.data] : []));
 
 test('[TF4] given a filter, when publications are made or recovered, then the subscriber receives those that match', async () => {
   const retention = { size: 10, ttlMs: 60_000, metaTtlMs: 60_000 };
@@ -36,7 +34,5 @@ test('[TF4] given a filter, when publications are made or recovered, then the su
 test('[TF4] given a group without filters, when a client requests a filter, then the reply is error 107', async () => {
   const { connected } = engineUnderTest({ groups: { allowTagsFilter: false } });
   const { say } = await connected();
-  expect(await say({ id: 2, subscribe: { channel: 'room', tf: polish } })).toMatchObject([
-    { error: { code: 107 } },
-  ]);
+  expect(await say({ id: 2, subscribe: { channel: 'room', tf: polish } })).toMatchObject([{ error: { code: 107 } }]);
 });

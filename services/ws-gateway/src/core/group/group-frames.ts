@@ -29,8 +29,7 @@ const QUOTE = 0x22;
 export const groupFrames: Readonly<Record<Form, Frames>> = {
   json: (messages) => jsonFrame(messages.map(({ body }) => body)),
   'json-id': (messages, group) => jsonFrame(messages.map(({ body }) => compacted(body, group))),
-  protobuf: (messages) =>
-    binaryFrame(Buffer.concat(messages.map(({ body }) => convertPush(body.toString())))),
+  protobuf: (messages) => binaryFrame(Buffer.concat(messages.map(({ body }) => convertPush(body.toString())))),
   'protobuf-id': (messages, { id }) =>
     binaryFrame(Buffer.concat(messages.map(({ body }) => convertPush(body.toString(), id)))),
   // Plain clients parse one message per frame: several frames, in one write.

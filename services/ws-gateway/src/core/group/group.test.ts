@@ -26,11 +26,7 @@ describe('groups', () => {
   test('[GM1] [GM10] given members on two gateways, when a client publishes, then all members receive it and others nothing', async () => {
     const broker = createMemoryBroker();
     const [one, two] = [engineUnderTest({ broker }), engineUnderTest({ broker })];
-    const [ann, bob, eve] = [
-      await one.connected('ann'),
-      await two.connected('bob'),
-      await two.connected('ann'),
-    ];
+    const [ann, bob, eve] = [await one.connected('ann'), await two.connected('bob'), await two.connected('ann')];
     await ann.say(subscribe('room'));
     await bob.say(subscribe('room'));
     await eve.say(subscribe('other'));
@@ -220,9 +216,13 @@ describe('the plain endpoint', () => {
     const { connection, wire } = await plain('room', 'bob');
     for (const text of ['hello', '{"a": 1}', '42', '"quoted"', '{\n"b":2}']) connection.onFrame(text);
     await settle();
-    expect(ann.wire.take().map((one) => (one as { push: { pub: { data: unknown } } }).push.pub.data)).toEqual(
-      ['hello', { a: 1 }, 42, 'quoted', { b: 2 }],
-    );
+    expect(ann.wire.take().map((one) => (one as { push: { pub: { data: unknown } } }).push.pub.data)).toEqual([
+      'hello',
+      { a: 1 },
+      42,
+      'quoted',
+      { b: 2 },
+    ]);
     expect(wire.messages).toEqual(['hello', '{"a": 1}', '42', 'quoted', '{ "b":2}']);
   });
 
@@ -243,11 +243,7 @@ describe('the plain endpoint', () => {
     connection.onFrame(' { "type" : "heartbeat" } ');
     connection.onFrame('{"type":"heartbeat","bpm":70}');
     await settle();
-    expect(wire.messages).toEqual([
-      '{"type":"heartbeat"}',
-      '{"type":"heartbeat"}',
-      '{"type":"heartbeat","bpm":70}',
-    ]);
+    expect(wire.messages).toEqual(['{"type":"heartbeat"}', '{"type":"heartbeat"}', '{"type":"heartbeat","bpm":70}']);
     expect(ann.wire.take()).toHaveLength(1);
   });
 

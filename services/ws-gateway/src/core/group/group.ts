@@ -135,8 +135,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
 
   /** Resolves when no member is congested, at the latest after {@link MAX_PACE_TICKS}. */
   async pace(): Promise<void> {
-    for (let waited = 0; waited < MAX_PACE_TICKS && this.#isCongested(); waited += 1)
-      await this.#context.ticks.next();
+    for (let waited = 0; waited < MAX_PACE_TICKS && this.#isCongested(); waited += 1) await this.#context.ticks.next();
   }
 
   /** True when a member that would be closed as slow has used half of its send buffer. */
@@ -280,8 +279,7 @@ const all: Recipients = (members) => members;
 
 /** Recipients of a message: of a publication all members but those excluded, of join and leave messages their subscribers. */
 const recipientsOf = ({ kind, attributes }: BusMessage): Recipients => {
-  if (kind !== 'publication')
-    return (members) => members.filter(({ receivesJoinLeave }) => receivesJoinLeave);
+  if (kind !== 'publication') return (members) => members.filter(({ receivesJoinLeave }) => receivesJoinLeave);
   return attributes.some(isExclusion) ? notExcluded(attributes) : all;
 };
 

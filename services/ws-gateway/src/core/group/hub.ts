@@ -20,12 +20,7 @@ import { createPublisher } from './publisher.ts';
 import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
 import { createSlowConsumers } from './slow-consumers.ts';
 import { bytesOfTexts } from './stream-read-limit.ts';
-import {
-  type DeliveryOptions,
-  type PresenceInfo,
-  type SubscriberConnection,
-  Subscription,
-} from './subscription.ts';
+import { type DeliveryOptions, type PresenceInfo, type SubscriberConnection, Subscription } from './subscription.ts';
 
 export interface HubDeps {
   readonly bus: Omit<Bus, keyof AsyncDisposable>;
@@ -152,8 +147,7 @@ export const presenceInfoOf = (
     ? { client, info, isPresent: options.presence, isAnnounced: options.joinLeave }
     : undefined;
 
-const sizeOfPage = (page: StreamPage | undefined): number =>
-  bytesOfTexts(page?.entries.map(({ text }) => text) ?? []);
+const sizeOfPage = (page: StreamPage | undefined): number => bytesOfTexts(page?.entries.map(({ text }) => text) ?? []);
 
 /** Brings the member to the position of the group, and goes live in the turn in which it is there. */
 const recover = async (

@@ -24,9 +24,7 @@ export const createIdlePositionCheck = ({ bus, registry, clock }: PositionCheckD
   let next: Promise<void> | undefined;
 
   const checkAll = async (): Promise<void> => {
-    const followed = [...registry.all()].flatMap(({ key, follower }) =>
-      follower ? [{ key, follower }] : [],
-    );
+    const followed = [...registry.all()].flatMap(({ key, follower }) => (follower ? [{ key, follower }] : []));
     if (followed.length === 0) return;
     if (bus.isUp()) {
       const unverified = followed.filter(({ follower }) => follower.isUnverified);

@@ -17,9 +17,7 @@ export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps)
   const send = (group: GroupKey, kind: 'join' | 'leave', info: ClientInfo): void => {
     const body = Buffer.from(encodePush({ is: kind, channel: groupNameOf(group), info }));
     const message = { kind, body, dataAt: 0, dataLength: 0, offset: 0, epoch: '', attributes: [] };
-    bus
-      .publish(group, message)
-      .catch((error: unknown) => log.debug({ error }, 'gateway.presence_event_failed'));
+    bus.publish(group, message).catch((error: unknown) => log.debug({ error }, 'gateway.presence_event_failed'));
   };
   return {
     /** Resolves when the member is listed. Throws REDIS_UNAVAILABLE. */

@@ -43,11 +43,7 @@ const scenes = fc.record({
 });
 
 /** A client that reads everything, in the pace of a slow line. */
-const reads = async (
-  wire: FakeWire,
-  pass: (ms: number) => Promise<void>,
-  isDone: () => boolean,
-): Promise<void> => {
+const reads = async (wire: FakeWire, pass: (ms: number) => Promise<void>, isDone: () => boolean): Promise<void> => {
   for (let tick = 0; tick < 2_000 && !isDone(); tick++) {
     wire.read(20_000);
     await pass(TICK_MS / 10);
@@ -128,15 +124,11 @@ test('[SZ1] [SZ3] given a publication above the limit, when it is made, then it 
   const raw = await plain('room', 'bob');
   await ann.say({ id: 2, subscribe: { channel: 'room' } });
   const data = 'x'.repeat(MAX_OUTBOX / 2);
-  expect(await ann.say({ id: 3, publish: { channel: 'room', data } })).toMatchObject([
-    { id: 3, error: { code: 107 } },
-  ]);
+  expect(await ann.say({ id: 3, publish: { channel: 'room', data } })).toMatchObject([{ id: 3, error: { code: 107 } }]);
   raw.connection.onFrame(data);
   await settle();
   expect(raw.wire.take()).toMatchObject([{ type: 'error', code: 107 }]);
-  const reason = expect.stringMatching(
-    /^the publication has 32\d{3} bytes; at most 32768 \(MAX_PUBLICATION_BYTES\)$/,
-  );
+  const reason = expect.stringMatching(/^the publication has 32\d{3} bytes; at most 32768 \(MAX_PUBLICATION_BYTES\)$/);
   expect(await engine.api.call('publish', { channel: 'room', data })).toMatchObject({
     ...{ ok: false, code: 107, status: 413 },
     reason,

@@ -39,9 +39,7 @@ export interface PublisherDeps {
 }
 
 /** Publishes over the bus. Rejects with REDIS_UNAVAILABLE, or PAYLOAD_TOO_LARGE above `maxBytes`. */
-export const createPublisher = (
-  deps: PublisherDeps,
-): ((request: PublishRequest) => Promise<Appended | undefined>) => {
+export const createPublisher = (deps: PublisherDeps): ((request: PublishRequest) => Promise<Appended | undefined>) => {
   const { bus, mark, ...rest } = deps;
   const checkSize = createSizeCheck(rest);
   return (request) => {
@@ -53,10 +51,7 @@ export const createPublisher = (
 };
 
 /** Records the duration and result of a publish. */
-const timed = async <T>(
-  { clock, metrics }: Pick<PublisherDeps, 'clock' | 'metrics'>,
-  work: Promise<T>,
-): Promise<T> => {
+const timed = async <T>({ clock, metrics }: Pick<PublisherDeps, 'clock' | 'metrics'>, work: Promise<T>): Promise<T> => {
   const startedAt = clock.monotonic();
   let result: 'ok' | 'error' = 'error';
   try {

@@ -15,8 +15,7 @@ const ringWith = (...held: BusMessage[]) => {
   for (const one of held) ring.push(one);
   return { ring, budget };
 };
-const offsetsAfter = (ring: RecentPublications, offset: number) =>
-  ring.after(offset)?.map((one) => one.offset);
+const offsetsAfter = (ring: RecentPublications, offset: number) => ring.after(offset)?.map((one) => one.offset);
 
 test('[RC6] given publications read from the stream, when they precede those in memory, then both serve recoveries', () => {
   const { ring, budget } = ringWith(...messages(5, 6));

@@ -62,8 +62,7 @@ export class RecentPublications {
   /** Appends the next publication. One that does not follow the last replaces all. */
   push(message: BusMessage): void {
     const last = this.#messages.at(-1);
-    if (last !== undefined && (last.offset + 1 !== message.offset || last.epoch !== message.epoch))
-      this.clear();
+    if (last !== undefined && (last.offset + 1 !== message.offset || last.epoch !== message.epoch)) this.clear();
     const size = message.body.length;
     if (size > MAX_BYTES || this.#budget.usedBytes + size > this.#budget.maxBytes) {
       this.clear();
@@ -87,8 +86,7 @@ export class RecentPublications {
       const message = older[at];
       if (message === undefined || message.offset !== from - 1 - kept.length) break;
       bytes += message.body.length;
-      const isFull =
-        this.#messages.length + kept.length >= this.#maxMessages || this.#bytes + bytes > MAX_BYTES;
+      const isFull = this.#messages.length + kept.length >= this.#maxMessages || this.#bytes + bytes > MAX_BYTES;
       if (isFull || this.#budget.usedBytes + bytes > this.#budget.maxBytes) break;
       kept.push(message);
     }

@@ -18,9 +18,7 @@ interface Message {
 }
 
 const numbersIn = (wire: FakeWire): unknown[] =>
-  (wire.take() as Message[]).flatMap(({ push }) =>
-    push?.pub ? [Number.parseInt(`${push.pub.data}`, 10)] : [],
-  );
+  (wire.take() as Message[]).flatMap(({ push }) => (push?.pub ? [Number.parseInt(`${push.pub.data}`, 10)] : []));
 const unsubscribesIn = (wire: FakeWire): number[] =>
   (wire.take() as Message[]).flatMap(({ push }) => (push?.unsubscribe ? [push.unsubscribe.code] : []));
 const idsOf = (answers: unknown[]): number[] => (answers as { id: number }[]).map(({ id }) => id);

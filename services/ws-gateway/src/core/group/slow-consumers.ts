@@ -74,8 +74,7 @@ export const createSlowConsumers = ({ clock, metrics, onFault }: SlowConsumersDe
     const { subscription, follower } = one;
     const { lag } = subscription;
     if (lag === undefined) behind.delete(subscription);
-    else if (follower.isCurrent && canReceiveMore(subscription) && !reading.has(subscription))
-      advance(one, lag);
+    else if (follower.isCurrent && canReceiveMore(subscription) && !reading.has(subscription)) advance(one, lag);
   };
   const advance = (one: Lagging, lag: GroupPosition): void => {
     const { offset, epoch } = one.follower.position;
@@ -133,8 +132,7 @@ const give = ({ subscription, group, follower }: Lagging, messages: readonly Bus
   return true;
 };
 
-const hasAdvanced = ({ lag }: Subscription, offset: number): boolean =>
-  lag !== undefined && lag.offset > offset;
+const hasAdvanced = ({ lag }: Subscription, offset: number): boolean => lag !== undefined && lag.offset > offset;
 
 const canReceiveMore = ({ member: { sendBuffer } }: Subscription): boolean =>
   sendBuffer.waitingBytes <= sendBuffer.maxBytes / 4;

@@ -9,18 +9,8 @@ const publish = (more: object) => ({ publish: { channel: 'a', data: {}, ...more 
 
 describe('[VL8] given invalid input, when a command is sent', () => {
   test.each([
-    [
-      'a long name',
-      subscribe({ channel: 'x'.repeat(300) }),
-      107,
-      '`channel` has 300 characters; a name has 1 to 255',
-    ],
-    [
-      'a name that is not ASCII',
-      subscribe({ channel: 'caf\u00e9' }),
-      107,
-      '`channel` has characters other than',
-    ],
+    ['a long name', subscribe({ channel: 'x'.repeat(300) }), 107, '`channel` has 300 characters; a name has 1 to 255'],
+    ['a name that is not ASCII', subscribe({ channel: 'caf\u00e9' }), 107, '`channel` has characters other than'],
     ['a name that the namespace does not take', subscribe({ channel: 'B' }), 107, '`channel_regex`'],
     [
       'a name without a namespace',
@@ -28,12 +18,7 @@ describe('[VL8] given invalid input, when a command is sent', () => {
       102,
       'the namespace of `channel` is not configured',
     ],
-    [
-      'another kind of subscription',
-      subscribe({ type: 1 }),
-      103,
-      '`type` is 1; this server supports type 0 only',
-    ],
+    ['another kind of subscription', subscribe({ type: 1 }), 103, '`type` is 1; this server supports type 0 only'],
     [
       'a filter that is too long',
       subscribe({ tf: { op: 'or', nodes: Array(64).fill(leaf) } }),
@@ -41,27 +26,12 @@ describe('[VL8] given invalid input, when a command is sent', () => {
       '`tf` has more than 64 conditions',
     ],
     ['a filter that is too deep', subscribe({ tf: deep(9) }), 107, '`tf` has more than 8 levels'],
-    [
-      'a filter with an unknown comparison',
-      subscribe({ tf: { ...leaf, cmp: 'like' } }),
-      107,
-      'unknown `cmp`',
-    ],
+    ['a filter with an unknown comparison', subscribe({ tf: { ...leaf, cmp: 'like' } }), 107, 'unknown `cmp`'],
     ['a filter without a key', subscribe({ tf: { cmp: 'eq' } }), 107, '`tf` has a condition without `key`'],
     ['no data', { publish: { channel: 'a' } }, 107, '`data` is missing'],
     ['data of another format', publish({ data: 1 }), 107, '`data` must be of the format json_object'],
-    [
-      'another kind of publication',
-      publish({ type: 2 }),
-      107,
-      '`type` is 2; this server supports type 0 only',
-    ],
-    [
-      'a question about a bad name',
-      { history: { channel: 'caf\u00e9' } },
-      107,
-      '`channel` has characters other',
-    ],
+    ['another kind of publication', publish({ type: 2 }), 107, '`type` is 2; this server supports type 0 only'],
+    ['a question about a bad name', { history: { channel: 'caf\u00e9' } }, 107, '`channel` has characters other'],
     ['history that is not kept', { history: { channel: 'a' } }, 108, 'this group keeps no history'],
     ['presence that is off', { presence: { channel: 'a' } }, 108, 'presence is off in this group'],
   ])('given %s, then the error names the thing and the cause', async (_what, command, code, reason) => {

@@ -144,9 +144,7 @@ const acceptClient = (
       ...expiryOf(identity, clock),
       data: JSON.stringify({ gateway, user, session: sessionId }),
       ...(subs === undefined ? {} : { subs }),
-      ...(connection.pingsByFrame
-        ? {}
-        : { pingS: Math.max(1, Math.round(pingIntervalMs / 1000)), pong: true }),
+      ...(connection.pingsByFrame ? {} : { pingS: Math.max(1, Math.round(pingIntervalMs / 1000)), pong: true }),
     },
   });
   connection.sendBuffer.release();

@@ -89,7 +89,6 @@ export const readHistory = async (
   const count = limit < 0 ? max : Math.min(limit, max);
   const from = since === undefined ? {} : { from: since.offset };
   const { top, entries } = await bus.read(key, { ...from, limit: count, reverse, maxBytes, retention });
-  if (since !== undefined && since.epoch !== '' && since.epoch !== top.epoch)
-    return ReplyError.UnrecoverablePosition;
+  if (since !== undefined && since.epoch !== '' && since.epoch !== top.epoch) return ReplyError.UnrecoverablePosition;
   return { publications: entries.map(({ text }) => text), epoch: top.epoch, offset: top.offset };
 };

@@ -71,9 +71,7 @@ describe('connection tokens', () => {
     expect(metrics.refusals).toEqual(['no_token']);
     const { wire, say } = client();
     await say({ id: 1, connect: { token: 'ann+60' } });
-    expect(await say({ id: 2, refresh: { token: 'away' } })).toMatchObject([
-      { error: { code: 100, temporary: true } },
-    ]);
+    expect(await say({ id: 2, refresh: { token: 'away' } })).toMatchObject([{ error: { code: 100, temporary: true } }]);
     expect(wire.closed).toBeUndefined();
   });
 
@@ -102,9 +100,7 @@ describe('subscription tokens', () => {
       groups: { presence: true, allowSubscribeForClient: false },
     });
     const ann = await connected('ann');
-    expect(await ann.say({ id: 2, subscribe: { channel: '$vip' } })).toMatchObject([
-      { error: { code: 103 } },
-    ]);
+    expect(await ann.say({ id: 2, subscribe: { channel: '$vip' } })).toMatchObject([{ error: { code: 103 } }]);
     expect(await ann.say(subscribe('ann/$vip/60'))).toEqual([
       { id: 2, subscribe: { expires: true, ttl: 60, data: 'hi' } },
     ]);
@@ -143,9 +139,7 @@ describe('subscription tokens', () => {
   test('[PT2] given a token for one connection, when that connection subscribes, then it is accepted', async () => {
     const { connected } = engineUnderTest({ subscriptionTokens });
     const ann = await connected('ann');
-    expect(await ann.say(subscribe(`*/$vip/0/${ann.connection.id}`))).toEqual([
-      { id: 2, subscribe: { data: 'hi' } },
-    ]);
+    expect(await ann.say(subscribe(`*/$vip/0/${ann.connection.id}`))).toEqual([{ id: 2, subscribe: { data: 'hi' } }]);
   });
 
   test('[PT3] [PT11] given a subscription by a token, when 25 s pass after its expiry, then it ends with 2501 unless it was refreshed', async () => {

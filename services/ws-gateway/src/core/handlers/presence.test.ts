@@ -23,28 +23,20 @@ test('[PS1] [PS6] given clients on two gateways, when a member queries presence,
       { user: 'bob', client: 'client-2' },
     ]),
   );
-  expect(await ann.say(ask('presence_stats'))).toEqual([
-    { id: 9, presence_stats: { num_clients: 3, num_users: 2 } },
-  ]);
+  expect(await ann.say(ask('presence_stats'))).toEqual([{ id: 9, presence_stats: { num_clients: 3, num_users: 2 } }]);
   await two.plain('room', 'bob');
-  expect(await ann.say(ask('presence_stats'))).toEqual([
-    { id: 9, presence_stats: { num_clients: 4, num_users: 2 } },
-  ]);
+  expect(await ann.say(ask('presence_stats'))).toEqual([{ id: 9, presence_stats: { num_clients: 4, num_users: 2 } }]);
 });
 
 test('[PS2] given members that leave in any way, when presence is queried, then they are not included', async () => {
   const [one] = fleet();
   const observer = await one.connected('ann');
   await observer.say(subscribe());
-  const [left, gone, ended] = [
-    await one.connected('bob'),
-    await one.connected('bob'),
-    await one.connected('bob'),
-  ];
+  const [left, gone, ended] = [await one.connected('bob'), await one.connected('bob'), await one.connected('bob')];
   for (const { say } of [left, gone, ended]) await say(subscribe());
   const count = async () =>
-    ((await observer.say(ask('presence_stats'))) as { presence_stats: { num_clients: number } }[])[0]
-      ?.presence_stats.num_clients;
+    ((await observer.say(ask('presence_stats'))) as { presence_stats: { num_clients: number } }[])[0]?.presence_stats
+      .num_clients;
   expect(await count()).toBe(4);
   await left.say({ id: 3, unsubscribe: { channel: 'room' } });
   gone.connection.onClosed(1006);
@@ -54,20 +46,16 @@ test('[PS2] given members that leave in any way, when presence is queried, then 
 });
 
 const joins = (messages: unknown[]) =>
-  (
-    messages as { push?: { join?: { info: { user: string } }; leave?: { info: { user: string } } } }[]
-  ).flatMap(({ push }) => [
-    ...(push?.join ? [`+${push.join.info.user}`] : []),
-    ...(push?.leave ? [`-${push.leave.info.user}`] : []),
-  ]);
+  (messages as { push?: { join?: { info: { user: string } }; leave?: { info: { user: string } } } }[]).flatMap(
+    ({ push }) => [
+      ...(push?.join ? [`+${push.join.info.user}`] : []),
+      ...(push?.leave ? [`-${push.leave.info.user}`] : []),
+    ],
+  );
 
 test('[PS3] given members that requested join and leave, when clients join and leave, then they receive the pushes', async () => {
   const [one, two] = fleet({ joinLeave: true });
-  const [curious, calm, bob] = [
-    await one.connected('ann'),
-    await one.connected('ann'),
-    await two.connected('bob'),
-  ];
+  const [curious, calm, bob] = [await one.connected('ann'), await one.connected('ann'), await two.connected('bob')];
   expect(joins(await curious.say(subscribe({ join_leave: true })))).toEqual(['+ann']);
   await calm.say(subscribe());
   await bob.say(subscribe());
@@ -93,9 +81,7 @@ test('[PS4] given a gateway that fails, when its lease expires, then members rec
   two.presence.die();
   await settle();
   expect(joins(ann.wire.take())).toEqual(['-bob']);
-  expect(await ann.say(ask('presence_stats'))).toEqual([
-    { id: 9, presence_stats: { num_clients: 1, num_users: 1 } },
-  ]);
+  expect(await ann.say(ask('presence_stats'))).toEqual([{ id: 9, presence_stats: { num_clients: 1, num_users: 1 } }]);
 });
 
 test('[PS5] [PS9] given a group without presence or permission, when a client queries it, then the result is error 108 or 103', async () => {

@@ -40,8 +40,7 @@ const readAndReply = async (
 ): Promise<void> => {
   const { limits, metrics } = deps;
   const clients = await deps.presence.read(key, limits.maxPresenceClients);
-  if (!isStillAllowed(deps, connection, key, 'presence'))
-    return connection.fail(id, ReplyError.PermissionDenied);
+  if (!isStillAllowed(deps, connection, key, 'presence')) return connection.fail(id, ReplyError.PermissionDenied);
   // A reply must fit into the send buffer.
   if (clients === undefined || (is === 'presence' && sizeOf(clients) > limits.maxSendBufferBytes / 2)) {
     metrics.rateLimited('presence', connection.identity);
@@ -54,8 +53,7 @@ const readAndReply = async (
   if (is === 'presence_stats') return connection.reply({ id, is, result: presenceStats(clients) });
   const bytes = sizeOf(clients);
   if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
-  if (!isStillAllowed(deps, connection, key, 'presence'))
-    return connection.fail(id, ReplyError.PermissionDenied);
+  if (!isStillAllowed(deps, connection, key, 'presence')) return connection.fail(id, ReplyError.PermissionDenied);
   connection.reply({ id, is, result: clients });
 };
 

@@ -44,8 +44,7 @@ export const createPublish =
     if (command.channel === '') return void connection.rejectInput('no_group');
     const checked = check(deps, connection, command);
     if (checked === undefined) return undefined;
-    if (checked instanceof CommandError)
-      return void connection.fail(command.id, checked.code, checked.reason);
+    if (checked instanceof CommandError) return void connection.fail(command.id, checked.code, checked.reason);
     const bytes = checked.data.length;
     connection.pendingReplies += 1;
     connection.publishedBytes += bytes;
@@ -157,10 +156,7 @@ const overRate = (
 ): CommandError | undefined => {
   if (rates.take(key, publishRate)) return undefined;
   metrics.rateLimited('group', identity);
-  return new CommandError(
-    ReplyError.TooManyRequests,
-    'the group has reached its `publish_rate`: try again later',
-  );
+  return new CommandError(ReplyError.TooManyRequests, 'the group has reached its `publish_rate`: try again later');
 };
 
 /**
@@ -176,7 +172,5 @@ const publishForClient = async (
 ): Promise<Appended | undefined | 'over_quota'> => {
   const appended = await hub.publish(request);
   if (appended?.outcome !== 'no_subscribers' || !options.keepWithoutSubscribers) return appended;
-  return quota?.takeNewGroup() === false
-    ? 'over_quota'
-    : hub.publish({ ...request, onlyIfSubscribed: false });
+  return quota?.takeNewGroup() === false ? 'over_quota' : hub.publish({ ...request, onlyIfSubscribed: false });
 };

@@ -15,8 +15,7 @@ export const createRefresh =
     const { phase } = connection;
     if (phase.is !== 'live') return undefined;
     // A session is renewed by the session service, not by its client.
-    if (phase.identity.sessionId !== undefined)
-      return void connection.fail(command.id, ReplyError.NotAvailable);
+    if (phase.identity.sessionId !== undefined) return void connection.fail(command.id, ReplyError.NotAvailable);
     if (command.token === '') return void connection.rejectInput('no_token');
     return refresh(deps, connection, command, phase.identity);
   };
@@ -41,11 +40,7 @@ const refresh = async (
   connection.reply({ id, is: 'refresh', result: reply });
 };
 
-const reject = (
-  connection: Connection,
-  id: number,
-  { why }: Exclude<AuthenticationResult, { ok: true }>,
-): void => {
+const reject = (connection: Connection, id: number, { why }: Exclude<AuthenticationResult, { ok: true }>): void => {
   if (why === 'unavailable') connection.fail(id, ReplyError.Internal);
   else if (why === 'none') connection.fail(id, ReplyError.NotAvailable);
   else if (why === 'expired') connection.close(CloseCode.Expired);

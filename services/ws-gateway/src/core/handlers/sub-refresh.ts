@@ -22,8 +22,7 @@ export const createSubRefresh =
     const membership = memberships.get(command.channel);
     if (membership?.is !== 'live') return void connection.fail(command.id, ReplyError.PermissionDenied);
     if (membership.isServerSide) return void connection.rejectInput('server_side');
-    if (command.token === '')
-      return void connection.fail(command.id, ReplyError.BadRequest, '`token` is missing');
+    if (command.token === '') return void connection.fail(command.id, ReplyError.BadRequest, '`token` is missing');
     return refresh(deps, connection, command, membership.subscription.group.name);
   };
 

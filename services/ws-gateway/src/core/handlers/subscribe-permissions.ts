@@ -6,12 +6,7 @@ import { isGranted } from '@muster/session/grants';
 import type { AppCallbacks, CallbackAnswer, Caller } from '../callbacks.ts';
 import type { GroupOptions } from '../namespaces.ts';
 import { isAllowed, isForUser, type SubscribePermissionBasis } from '../permissions.ts';
-import type {
-  ClientIdentity,
-  ServerSubscription,
-  SubscriptionGrant,
-  SubscriptionTokenReader,
-} from '../ports.ts';
+import type { ClientIdentity, ServerSubscription, SubscriptionGrant, SubscriptionTokenReader } from '../ports.ts';
 
 export interface SubscribePermissionsDeps {
   readonly clock: Clock;

@@ -67,8 +67,7 @@ export const createSubscribe = (deps: SubscribeDeps) => {
     if (command.channel === '') return void connection.rejectInput('no_group');
     if (hasUnknownDelta(command)) return void connection.rejectInput('unknown_delta');
     const candidate = candidateOf(deps, connection, command);
-    if (candidate instanceof CommandError)
-      return void connection.fail(command.id, candidate.code, candidate.reason);
+    if (candidate instanceof CommandError) return void connection.fail(command.id, candidate.code, candidate.reason);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
     const permission = permissionOf({ caller, ...candidate, command });
     if (!(permission instanceof Promise)) return enter(deps, connection, command, candidate, permission);
@@ -92,10 +91,7 @@ const candidateOf = (
   const options = deps.namespaces.optionsOf(group);
   if (options === undefined) return new CommandError(ReplyError.UnknownGroup, NO_NAMESPACE);
   if (options.nameRegex?.test(group) === false)
-    return new CommandError(
-      ReplyError.BadRequest,
-      '`channel` does not match the `channel_regex` of its namespace',
-    );
+    return new CommandError(ReplyError.BadRequest, '`channel` does not match the `channel_regex` of its namespace');
   return { group, options };
 };
 
@@ -198,11 +194,7 @@ const checkQuota = (
 const hasUnknownDelta = ({ type, delta }: SubscribeCommand): boolean =>
   type === 0 && delta !== '' && delta !== 'fossil';
 
-const mayCompact = (
-  { codec }: Connection,
-  { flag }: SubscribeCommand,
-  { channelCompaction }: GroupOptions,
-): boolean =>
+const mayCompact = ({ codec }: Connection, { flag }: SubscribeCommand, { channelCompaction }: GroupOptions): boolean =>
   (flag & COMPACTION) !== 0 && (channelCompaction === 'all' || channelCompaction === codec.encoding);
 
 /** Not with a tags filter: a delta against a publication that was filtered out cannot be applied. */
