@@ -4,9 +4,9 @@ import { isTenantName, TAIL_USER } from '@muster/protocol/ids';
 import { isTailToken, TAIL_TOKEN_ISSUER, TAIL_TOKEN_LIFETIME_MS, tailTokenKey } from '@muster/session/tail-token';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import type { AuthenticationResult, ServerSubscription } from '../core/ports.ts';
-import type { ServerApiKey } from '../http/server-api-keys.ts';
 import { type JwtAuthenticator, type JwtAuthenticatorDeps, rejectionOf } from './jwt-authenticator.ts';
 import { createJwtVerifier, type TokenFault } from './jwt-verifier.ts';
+import type { ServerApiKey } from './server-api-keys.ts';
 
 /** How far the clock of the aggregator that issued a token may be ahead, ms. */
 const CLOCK_SKEW_MS = 60_000;

@@ -1,8 +1,8 @@
 import type { RequestHandler, Response } from 'express';
+import { type RejectRequest, tenantOfKey } from '../auth/server-api-keys.ts';
 import { errorJson } from '../core/api/api-errors.ts';
 import type { ApiCallOptions, ApiObserver } from '../core/api/params.ts';
 import type { ServerApi } from '../core/api/server-api.ts';
-import { type RejectRequest, tenantOfKey } from './server-api-keys.ts';
 
 const MAX_LINES = 1_000;
 

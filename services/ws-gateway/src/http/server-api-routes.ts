@@ -5,13 +5,13 @@ import { REPLY_ERRORS, type ReplyError } from '@muster/protocol/codes';
 import { AppError } from '@muster/protocol/errors';
 import express, { type Express, type Request, type Response } from 'express';
 import type { RejectedCredentials } from '../auth/rejected-credentials.ts';
+import { type RejectRequest, requireKey, type ServerApiKey, tenantOfKey } from '../auth/server-api-keys.ts';
 import type { ApiOutcome } from '../core/api/api-errors.ts';
 import { type ApiFault, errorJson } from '../core/api/api-errors.ts';
 import type { ApiObserver } from '../core/api/params.ts';
 import type { ServerApi } from '../core/api/server-api.ts';
 import { apiOperations } from './api-document.ts';
 import { createLegacyApi } from './legacy-api.ts';
-import { type RejectRequest, requireKey, type ServerApiKey, tenantOfKey } from './server-api-keys.ts';
 
 export interface ServerApiDeps {
   readonly api: ServerApi;

@@ -7,8 +7,8 @@ import type { Metrics } from '@muster/kit/metrics';
 import { answerProbe, type ProcessInfo } from '@muster/kit/probe-responses';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
+import type { ServerApiKey } from '../auth/server-api-keys.ts';
 import type { ServerApi } from '../core/api/server-api.ts';
-import type { ServerApiKey } from './server-api-keys.ts';
 import { mountServerApi, type ServerApiDeps } from './server-api-routes.ts';
 
 export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
