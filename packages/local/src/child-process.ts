@@ -1,7 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Size at which a log is moved to `<name>.1` before the next start. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
@@ -10,8 +10,8 @@ const TAIL_BYTES = 16 * 1024;
 const TAIL_LINES = 12;
 const TAIL_LINE_LENGTH = 600;
 
-/** Program, arguments, environment and account of a child process. */
-export interface ChildOptions {
+/** Program, arguments, environment and account of a child process; `argv0` is for binaries that select their function by name. */
+export interface ChildOptions extends Pick<SpawnOptions, 'cwd' | 'argv0' | 'uid' | 'gid'> {
   /** Name in logs and errors. */
   readonly name: string;
   readonly command: string;
@@ -20,11 +20,6 @@ export interface ChildOptions {
   readonly env: NodeJS.ProcessEnv;
   /** File for standard output and error; its directory is created when missing. */
   readonly logFile: string;
-  readonly cwd?: string | undefined;
-  /** `argv[0]`, for binaries that select their function by name. */
-  readonly argv0?: string | undefined;
-  readonly uid?: number | undefined;
-  readonly gid?: number | undefined;
 }
 
 /** Exit code, or the signal that ended the process. */
@@ -52,31 +47,22 @@ export interface Child {
  * Starts a process in its own process group: Ctrl-C reaches only this process, which decides the order of the stop.
  * The output goes directly to the log file. Rejects when the program cannot be started.
  */
-export const startChild = async (options: ChildOptions): Promise<Child> => {
-  const log = openLog(options.logFile);
+export const startChild = async ({ name, command, args, logFile, ...options }: ChildOptions): Promise<Child> => {
+  const log = openLog(logFile);
   try {
-    const spawned = spawn(options.command, [...options.args], {
-      argv0: options.argv0,
-      cwd: options.cwd,
-      env: options.env,
-      uid: options.uid,
-      gid: options.gid,
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd],
+    const spawned = spawn(command, args, { ...options, detached: true, stdio: ['ignore', log.fd, log.fd] });
+    // A later failure, such as that of a signal, must not end this process.
+    spawned.on('error', () => {});
+    await once(spawned, 'spawn').catch((cause: Error) => {
+      throw new Error(`${name}: could not start ${command}: ${cause.message}`, { cause });
     });
-    await new Promise<void>((resolve, reject) => {
-      spawned.once('spawn', resolve);
-      spawned.once('error', (cause) => {
-        reject(new Error(`${options.name}: could not start ${options.command}: ${cause.message}`, { cause }));
-      });
-    });
-    return childOf(spawned, options, log.size);
+    return childOf(spawned, { name, lastLines: () => tailOf(logFile, log.size) });
   } finally {
     closeSync(log.fd);
   }
 };
 
-const childOf = (spawned: ChildProcess, { name, logFile }: ChildOptions, logStart: number): Child => {
+const childOf = (spawned: ChildProcess, about: Pick<Child, 'name' | 'lastLines'>): Child => {
   let running = true;
   const ended = new Promise<ChildExit>((resolve) => {
     spawned.once('exit', (code, signal) => {
@@ -86,21 +72,20 @@ const childOf = (spawned: ChildProcess, { name, logFile }: ChildOptions, logStar
   });
   const kill = (signal: NodeJS.Signals): boolean => running && spawned.kill(signal);
   return {
-    name,
+    ...about,
     pid: spawned.pid ?? -1,
     exited: ended,
     isRunning: () => running,
-    lastLines: () => tailOf(logFile, logStart),
     kill,
     async stop({ signal, deadlineMs }) {
       kill(signal);
-      const cancel = new AbortController();
-      const late = sleep(deadlineMs, 'late' as const, { signal: cancel.signal }).catch(() => 'late' as const);
-      const outcome = await Promise.race([ended, late]);
-      cancel.abort();
-      if (outcome !== 'late') return { ...outcome, forced: false };
-      kill('SIGKILL');
-      return { ...(await ended), forced: true };
+      let forced = false;
+      const deadline = setTimeout(() => {
+        forced = kill('SIGKILL');
+      }, deadlineMs);
+      const exit = await ended;
+      clearTimeout(deadline);
+      return { ...exit, forced };
     },
   };
 };

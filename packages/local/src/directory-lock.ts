@@ -1,9 +1,11 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAlive, startTimeOf } from './process-identity.ts';
+import { attempt, isAlive, startTimeOf } from './process-identity.ts';
 
 const POLL_MS = 50;
+/** Time to stop for the children of a crashed owner; SIGKILL follows. */
+const ORPHAN_DEADLINE_MS = 5_000;
 
 /** A child process in the lock file. */
 export interface RecordedChild {
@@ -24,7 +26,7 @@ interface LockFile {
 export interface DirectoryLock {
   /** Children of a crashed owner that were stopped. */
   readonly endedOrphans: readonly RecordedChild[];
-  add(child: { name: string; pid: number; stopSignal: NodeJS.Signals }): void;
+  add(child: Omit<RecordedChild, 'startTime'>): void;
   remove(pid: number): void;
   /** Releases the lock. */
   release(): void;
@@ -36,12 +38,11 @@ export interface DirectoryLock {
  */
 export const lockDirectory = async (
   file: string,
-  { orphanDeadlineMs = 5_000 } = {},
 ): Promise<{ ok: true; lock: DirectoryLock } | { ok: false; pid: number }> => {
-  const previous = read(file);
+  const previous = attempt(() => JSON.parse(readFileSync(file, 'utf8')) as LockFile);
   if (previous !== undefined && isAlive(previous)) return { ok: false, pid: previous.pid };
   const orphans = (previous?.children ?? []).filter(isAlive);
-  await endOrphans(orphans, orphanDeadlineMs);
+  await endOrphans(orphans);
 
   const children = new Map<number, RecordedChild>();
   const self = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
@@ -71,26 +72,11 @@ export const lockDirectory = async (
   };
 };
 
-const read = (file: string): LockFile | undefined => {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as LockFile;
-  } catch {
-    return undefined;
-  }
-};
-
-const endOrphans = async (orphans: readonly RecordedChild[], deadlineMs: number): Promise<void> => {
-  for (const orphan of orphans) sendSignal(orphan, orphan.stopSignal);
-  const deadline = performance.now() + deadlineMs;
+const endOrphans = async (orphans: readonly RecordedChild[]): Promise<void> => {
+  // A child may end in the meantime: a signal that finds no process is not an error.
+  for (const { pid, stopSignal } of orphans) attempt(() => process.kill(pid, stopSignal));
+  const deadline = performance.now() + ORPHAN_DEADLINE_MS;
   while (orphans.some(isAlive) && performance.now() < deadline) await sleep(POLL_MS);
-  for (const orphan of orphans.filter(isAlive)) sendSignal(orphan, 'SIGKILL');
+  for (const { pid } of orphans.filter(isAlive)) attempt(() => process.kill(pid, 'SIGKILL'));
   while (orphans.some(isAlive)) await sleep(POLL_MS);
-};
-
-const sendSignal = (child: RecordedChild, signal: NodeJS.Signals): void => {
-  try {
-    process.kill(child.pid, signal);
-  } catch {
-    // It has ended in the meantime.
-  }
 };

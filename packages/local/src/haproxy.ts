@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { executable, type FindOptions, type Program, requireProgram } from './programs.ts';
-import { foregroundServer, type ServerSpec } from './server-process.ts';
+import { executable, programFinder } from './programs.ts';
+import { type ForegroundOptions, foregroundServer, type ServerSpec } from './server-process.ts';
 
 /** HAProxy requires about two open files per connection, and some for itself. */
 const FILES_PER_CONNECTION = 2.1;
@@ -35,13 +35,9 @@ export interface ProxyPlan {
 }
 
 /** HAProxy with a complete configuration. */
-export interface HaproxyOptions {
-  readonly program: Program;
-  readonly port: number;
+export interface HaproxyOptions extends ForegroundOptions {
   readonly configFile: string;
   readonly config: string;
-  readonly logFile: string;
-  readonly env: NodeJS.ProcessEnv;
 }
 
 /** HAProxy rejects the configuration; the message is its output. */
@@ -50,19 +46,15 @@ export class ProxyConfigError extends Error {
 }
 
 /** The HAProxy of this machine. Rejects with {@link MissingProgramError}. */
-export const findHaproxy = (options: FindOptions): Promise<Program> =>
-  requireProgram(
-    {
-      find: executable('haproxy'),
-      debianPackage: 'haproxy',
-      missing: [
-        'HAProxy is required, and the program haproxy was not found. Either',
-        '  1. install it:              apt-get install haproxy   or   brew install haproxy',
-        '  2. run the fleet in Docker: docker compose up',
-      ],
-    },
-    options,
-  );
+export const findHaproxy = programFinder({
+  find: executable('haproxy'),
+  debianPackage: 'haproxy',
+  missing: [
+    'HAProxy is required, and the program haproxy was not found. Either',
+    '  1. install it:              apt-get install haproxy   or   brew install haproxy',
+    '  2. run the fleet in Docker: docker compose up',
+  ],
+});
 
 /** Renders the template. Throws {@link ProxyConfigError} for a placeholder without a value. */
 export const renderProxyConfig = (template: string, plan: ProxyPlan): string => {

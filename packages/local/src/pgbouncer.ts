@@ -1,36 +1,27 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { postgresAccount } from './postgres-account.ts';
-import { executable, type FindOptions, type Program, requireProgram } from './programs.ts';
-import { foregroundServer, type ServerSpec } from './server-process.ts';
+import { executable, programFinder } from './programs.ts';
+import { type ForegroundOptions, foregroundServer, type ServerSpec } from './server-process.ts';
 
-/** PgBouncer on loopback with a complete configuration. */
-export interface PgbouncerOptions {
-  readonly program: Program;
-  /** The `listen_port` of the configuration. */
-  readonly port: number;
+/** PgBouncer on loopback with a complete configuration; `port` is its `listen_port`. */
+export interface PgbouncerOptions extends ForegroundOptions {
   readonly configFile: string;
   readonly config: string;
   /** The `auth_file` of the configuration. */
   readonly userlist: { readonly file: string; readonly text: string };
-  readonly logFile: string;
-  readonly env: NodeJS.ProcessEnv;
   readonly log: (line: string) => void;
 }
 
 /** The PgBouncer of this machine. Rejects with {@link MissingProgramError}. */
-export const findPgbouncer = (options: FindOptions): Promise<Program> =>
-  requireProgram(
-    {
-      find: executable('pgbouncer'),
-      debianPackage: 'pgbouncer',
-      missing: [
-        'PgBouncer is required, and the program pgbouncer was not found. Install it:',
-        '  apt-get install pgbouncer   or   brew install pgbouncer',
-      ],
-    },
-    options,
-  );
+export const findPgbouncer = programFinder({
+  find: executable('pgbouncer'),
+  debianPackage: 'pgbouncer',
+  missing: [
+    'PgBouncer is required, and the program pgbouncer was not found. Install it:',
+    '  apt-get install pgbouncer   or   brew install pgbouncer',
+  ],
+});
 
 /** PgBouncer does not run as root; root runs it as the account of Postgres. */
 export const pgbouncerServer = (options: PgbouncerOptions): ServerSpec => {
@@ -42,7 +33,7 @@ export const pgbouncerServer = (options: PgbouncerOptions): ServerSpec => {
   for (const [file, text] of files) {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, text, { mode: 0o600 });
-    if (account.uid !== undefined && account.gid !== undefined) chownSync(file, account.uid, account.gid);
+    if (account !== undefined) chownSync(file, account.uid, account.gid);
   }
   return foregroundServer({
     name: 'pgbouncer',

