@@ -66,17 +66,7 @@ export const replyWithAppError = (
   id: number,
   answer: Exclude<CallbackAnswer<unknown>, { is: 'result' }>,
 ): void => {
-  switch (answer.is) {
-    case 'unavailable':
-      connection.fail(id, ReplyError.Internal);
-      break;
-    case 'error':
-      connection.failWithAppError(id, answer);
-      break;
-    case 'disconnect':
-      connection.close(answer.code as CloseCode, answer.reason || CLOSE_REASON[3503]);
-      break;
-    default:
-      answer satisfies never;
-  }
+  if (answer.is === 'unavailable') connection.fail(id, ReplyError.Internal);
+  else if (answer.is === 'error') connection.failWithAppError(id, answer);
+  else connection.close(answer.code as CloseCode, answer.reason || CLOSE_REASON[3503]);
 };

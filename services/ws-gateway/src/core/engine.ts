@@ -10,14 +10,14 @@ import { type ControlCommand, createControlCommands } from './api/control-comman
 import { createServerApi } from './api/server-api.ts';
 import type { AppCallbacks } from './callbacks.ts';
 import type { AnyConnection, UpgradeInfo } from './connection/any-connection.ts';
-import { type ClientQuotas, createClientQuotas } from './connection/client-quotas.ts';
+import { createClientQuotas } from './connection/client-quotas.ts';
 import { Connection, type ConnectionContext } from './connection/connection.ts';
 import { createDispatcher } from './connection/dispatcher.ts';
 import { PlainConnection, type PlainConnectionTarget, type PlainContext } from './connection/plain-connection.ts';
-import { createGroupRates, type GroupRates } from './connection/rate-limit.ts';
+import { createGroupRates } from './connection/rate-limit.ts';
 import { createStallDetector } from './connection/stall-detector.ts';
-import { createTicks, type Ticks, TimerWheel } from './connection/timer-wheel.ts';
-import { createHub, type Hub, type HubDeps, presenceInfoOf } from './group/hub.ts';
+import { createTicks, TimerWheel } from './connection/timer-wheel.ts';
+import { createHub, type Hub, presenceInfoOf } from './group/hub.ts';
 import { createConnect } from './handlers/connect.ts';
 import { createHistory } from './handlers/history.ts';
 import { createPresence } from './handlers/presence.ts';
@@ -28,7 +28,7 @@ import { createSubRefresh } from './handlers/sub-refresh.ts';
 import { createSubscribe } from './handlers/subscribe.ts';
 import { createUnsubscribe } from './handlers/unsubscribe.ts';
 import type { Namespaces } from './namespaces.ts';
-import { createPermissionReview, type PermissionReview, type PermissionReviewDeps } from './permission-review.ts';
+import { createPermissionReview, type PermissionReviewDeps } from './permission-review.ts';
 import { isAllowed } from './permissions.ts';
 import type {
   ClientIdentity,
@@ -66,19 +66,6 @@ export interface EngineDeps extends Pick<PermissionReviewDeps, 'isTokenKeyValid'
 /** Milliseconds between two calls of {@link GatewayEngine.tick}. */
 export const TICK_MS = 100;
 const WHEEL_SLOTS = 1024;
-
-/** Dependencies that the connections of a gateway share. */
-interface EngineParts {
-  readonly bus: HubDeps['bus'];
-  readonly hub: Hub;
-  readonly wheel: TimerWheel;
-  readonly ticks: Ticks;
-  readonly connections: Set<Connection>;
-  readonly plainConnections: Set<PlainConnection>;
-  readonly groupRates: GroupRates;
-  readonly quotas: ClientQuotas;
-  readonly review: PermissionReview;
-}
 
 /** The gateway without its sockets and stores: connections, groups, commands and the server API. */
 export const createEngine = (deps: EngineDeps) => {
@@ -125,7 +112,14 @@ export const createEngine = (deps: EngineDeps) => {
       return connection;
     },
     /** True when the quota of its session has room for the group of a plain connection; else counted and logged. */
-    hasQuota: (target: PlainConnectionTarget): boolean => hasQuota({ ...deps, hub, quotas }, target),
+    hasQuota: ({ identity, address, group }: PlainConnectionTarget): boolean => {
+      const quota = quotas.enter({ ...identity, address });
+      const hasRoom = quota.hasRoom();
+      const isOpen = (): boolean => hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined;
+      if (hasRoom && (isOpen() || quota.takeNewGroup())) return true;
+      deps.metrics.rateLimited(hasRoom ? 'new_groups' : 'session_groups', identity);
+      return false;
+    },
     /** True when a client may both subscribe to a group and publish in it, as plain clients do. */
     mayUse: plainContext.mayUse,
     /** Reviews the permissions of all connections after a change of group options, token keys or tenant hosts. */
@@ -158,7 +152,8 @@ export const createEngine = (deps: EngineDeps) => {
 
 export type GatewayEngine = ReturnType<typeof createEngine>;
 
-const createParts = (deps: EngineDeps, handlers: BusHandlers): EngineParts => {
+/** What the connections of a gateway share. */
+const createParts = (deps: EngineDeps, handlers: BusHandlers) => {
   const { clock, limits, metrics } = deps;
   const bus = deps.connectBus(handlers);
   const ticks = createTicks();
@@ -166,13 +161,15 @@ const createParts = (deps: EngineDeps, handlers: BusHandlers): EngineParts => {
     ...{ bus, ticks },
     hub: createHub({ ...deps, bus, ticks }),
     wheel: new TimerWheel({ tickMs: TICK_MS, slots: WHEEL_SLOTS, now: clock.monotonic() }),
-    connections: new Set(),
-    plainConnections: new Set(),
+    connections: new Set<Connection>(),
+    plainConnections: new Set<PlainConnection>(),
     groupRates: createGroupRates(clock),
     quotas: createClientQuotas(limits, { clock, ticks, metrics }),
     review: createPermissionReview(deps),
   };
 };
+
+type EngineParts = ReturnType<typeof createParts>;
 
 const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContext => {
   const { clock, random, metrics, limits, authenticator, namespaces } = deps;
@@ -185,6 +182,7 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
     personalGroups,
     maxReplyBytes: maxSendBufferBytes,
   });
+  const presence = createPresence({ presence: deps.presence, namespaces, metrics, limits });
   const dispatcher = createDispatcher({
     metrics,
     log: deps.log,
@@ -194,11 +192,12 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
       subscribe: createSubscribe({ ...subscribing, clock, subscriptionTokens, callbacks, review }),
       unsubscribe: createUnsubscribe({ hub }),
       publish: createPublish({ hub, namespaces, callbacks, metrics, rates: groupRates }),
-      presence: createPresence({ presence: deps.presence, namespaces, metrics, limits }),
+      presence,
+      presence_stats: presence,
       history: createHistory({ bus, hub, namespaces, metrics, maxBytes: maxSendBufferBytes }),
       rpc: createRpc({ callbacks }),
       refresh: createRefresh(deps),
-      subRefresh: createSubRefresh({ clock, subscriptionTokens }),
+      sub_refresh: createSubRefresh({ clock, subscriptionTokens }),
     },
   });
   return {
@@ -239,18 +238,6 @@ const plainContextOf = (deps: EngineDeps, parts: EngineParts): PlainContext => {
       authenticator.release(connection.identity.sessionId, connection);
     },
   };
-};
-
-/** Checked before the upgrade is accepted. */
-const hasQuota = (
-  { hub, quotas, metrics }: { hub: Hub; quotas: ClientQuotas; metrics: EngineMetrics },
-  { identity, address, group }: PlainConnectionTarget,
-): boolean => {
-  const quota = quotas.enter({ ...identity, address });
-  const hasRoom = quota.hasRoom();
-  if (hasRoom && (hub.groupOf(groupKeyOf(identity.tenant, group)) !== undefined || quota.takeNewGroup())) return true;
-  metrics.rateLimited(hasRoom ? 'new_groups' : 'session_groups', identity);
-  return false;
 };
 
 const mayUse = (namespaces: Namespaces, identity: ClientIdentity, group: GroupName): boolean => {

@@ -126,14 +126,6 @@ export const acceptsPayload = (
   data: Payload,
   isBinary: boolean,
 ): boolean => {
-  switch (publicationDataFormat) {
-    case 'any':
-      return true;
-    case 'json':
-      return !isBinary;
-    case 'json_object':
-      return !isBinary && data.trimStart().startsWith('{');
-    default:
-      return publicationDataFormat satisfies never;
-  }
+  if (publicationDataFormat === 'any') return true;
+  return !isBinary && (publicationDataFormat === 'json' || data.trimStart().startsWith('{'));
 };

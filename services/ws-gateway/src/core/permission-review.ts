@@ -29,17 +29,8 @@ export const createPermissionReview = (deps: PermissionReviewDeps) => {
     options: GroupOptions | undefined,
   ): boolean => {
     if (options === undefined) return false;
-    switch (basis.is) {
-      case 'rights':
-        return isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false });
-      case 'token':
-        return basis.key === undefined || isTokenKeyValid(basis.key);
-      case 'application':
-      case 'server':
-        return true;
-      default:
-        return basis satisfies never;
-    }
+    if (basis.is === 'rights') return isAllowed({ action: 'subscribe', identity, group, options, isSubscribed: false });
+    return basis.is !== 'token' || basis.key === undefined || isTokenKeyValid(basis.key);
   };
 
   /** Ends the subscriptions of a connection that its identity and the options of groups no longer permit. */
@@ -56,7 +47,10 @@ export const createPermissionReview = (deps: PermissionReviewDeps) => {
         connection.unsubscribe(group, UnsubscribeCode.StateInvalidated);
       else if (subscription.receivesJoinLeave && !options.forcePushJoinLeave && basis.is !== 'server')
         subscription.receivesJoinLeave = isAllowed({
-          ...{ action: 'presence', identity, group, options },
+          action: 'presence',
+          identity,
+          group,
+          options,
           isSubscribed: true,
         });
     }

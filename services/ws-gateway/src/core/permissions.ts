@@ -42,7 +42,7 @@ export const mayReach = (request: PermissionRequest): boolean => {
 /** With a callback configured, the options grant nothing. */
 const byOptions = (request: PermissionRequest): boolean => {
   const { action, options, isSubscribed } = request;
-  if (request.identity.user === '' && !anonymousMay(request)) return false;
+  if (request.identity.user === '' && !options[FOR_ANONYMOUS[action]]) return false;
   switch (action) {
     case 'subscribe':
       return options.allowSubscribeForClient && !options.subscribeCallback;
@@ -58,21 +58,13 @@ const byOptions = (request: PermissionRequest): boolean => {
   }
 };
 
-/** Anonymous clients need the option for anonymous clients in addition. */
-const anonymousMay = ({ action, options }: PermissionRequest): boolean => {
-  switch (action) {
-    case 'subscribe':
-      return options.allowSubscribeForAnonymous;
-    case 'publish':
-      return options.allowPublishForAnonymous;
-    case 'presence':
-      return options.allowPresenceForAnonymous;
-    case 'history':
-      return options.allowHistoryForAnonymous;
-    default:
-      return action satisfies never;
-  }
-};
+/** The options that anonymous clients need in addition. */
+const FOR_ANONYMOUS = {
+  subscribe: 'allowSubscribeForAnonymous',
+  publish: 'allowPublishForAnonymous',
+  presence: 'allowPresenceForAnonymous',
+  history: 'allowHistoryForAnonymous',
+} as const satisfies Record<GroupAction, keyof GroupOptions>;
 
 /** `name#ann,bob` is for these users only, encoded by {@link userInName}; a name without `#` is for all. */
 export const isForUser = (group: GroupName, user: string): boolean => {

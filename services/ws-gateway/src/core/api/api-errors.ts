@@ -5,30 +5,25 @@ import { isTooLarge } from '../group/publication-size.ts';
 
 /** Failure of a call, with its error code. */
 export class ApiError extends Error {
-  readonly code: number;
-  /** Text of the application for a code of its own. */
-  readonly appMessage: string | undefined;
-  /** Cause; follows the text of the code. */
-  readonly reason: string | undefined;
+  override readonly name = 'ApiError';
+  readonly fault: ApiFault;
 
-  constructor(code: number, appMessage?: string, reason?: string) {
+  constructor(code: number, reason?: string, appMessage?: string) {
     super(`api error ${code}`);
-    this.name = 'ApiError';
-    this.code = code;
-    this.appMessage = appMessage;
-    this.reason = reason;
+    this.fault = { code, reason, appMessage };
   }
 }
 
 /** The error for an invalid parameter. */
-export const badRequest = (reason: string): ApiError => new ApiError(ReplyError.BadRequest, undefined, reason);
+export const badRequest = (reason: string): ApiError => new ApiError(ReplyError.BadRequest, reason);
 
 /** The error for a feature that the options of a group disable. */
-export const notAvailable = (reason: string): ApiError => new ApiError(ReplyError.NotAvailable, undefined, reason);
+export const notAvailable = (reason: string): ApiError => new ApiError(ReplyError.NotAvailable, reason);
 
 /** Error of a call. */
 export interface ApiFault {
   readonly code: number;
+  /** Text of the application for a code of its own. */
   readonly appMessage?: string | undefined;
   /** Cause; follows the text of the code. */
   readonly reason?: string | undefined;
@@ -43,7 +38,7 @@ export type ApiOutcome = { readonly ok: true; readonly json: string } | ({ reado
 
 /** The error for what a method threw; unexpected errors are passed to `onFault`. */
 export const faultOf = (error: unknown, onFault: (error: unknown) => void): ApiFault => {
-  if (error instanceof ApiError) return { code: error.code, appMessage: error.appMessage, reason: error.reason };
+  if (error instanceof ApiError) return error.fault;
   if (isTooLarge(error)) return { code: ReplyError.BadRequest, reason: error.detail, status: 413 };
   if (!(error instanceof AppError)) onFault(error);
   return error instanceof WriteFault ? writeFault(error) : { code: ReplyError.Internal };
@@ -56,15 +51,10 @@ export const errorJson = ({ code, appMessage, reason, outcome }: ApiFault): stri
 };
 
 /** The error for a publication that Redis did not acknowledge. */
-const writeFault = ({ isOutcomeUnknown }: WriteFault): ApiFault =>
-  isOutcomeUnknown
-    ? {
-        code: ReplyError.Internal,
-        outcome: 'unknown',
-        reason: 'Redis did not answer in time, it may have been published; repeat with the same idempotency_key',
-      }
-    : {
-        code: ReplyError.Internal,
-        outcome: 'not_published',
-        reason: 'Redis is not available, nothing was published',
-      };
+const writeFault = ({ isOutcomeUnknown }: WriteFault): ApiFault => ({
+  code: ReplyError.Internal,
+  outcome: isOutcomeUnknown ? 'unknown' : 'not_published',
+  reason: isOutcomeUnknown
+    ? 'Redis did not answer in time, it may have been published; repeat with the same idempotency_key'
+    : 'Redis is not available, nothing was published',
+});

@@ -14,12 +14,11 @@ export const batch = async (call: ApiCall, params: Params, tenant: string | unde
   if (!params.has('commands')) throw params.missing('commands');
   const commands = params.list('commands');
   if (commands.length > MAX_BATCH) {
-    throw new ApiError(ReplyError.LimitExceeded, undefined, `\`commands\` has more than ${MAX_BATCH} calls`);
+    throw new ApiError(ReplyError.LimitExceeded, `\`commands\` has more than ${MAX_BATCH} calls`);
   }
   if (broadcastGroups(commands) > MAX_BROADCAST) {
     throw new ApiError(
       ReplyError.LimitExceeded,
-      undefined,
       `the broadcasts of a batch have more than ${MAX_BROADCAST} groups together`,
     );
   }

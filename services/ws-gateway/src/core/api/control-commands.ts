@@ -69,7 +69,7 @@ export const createControlCommands =
           return true;
         });
       case 'subscribe':
-        return countOfJoined(matching(deps, command.target), command);
+        return countOf(matching(deps, command.target), (one) => one.joinFromServer(command).catch(() => false));
       case 'send':
         return countOf(matching(deps, command.target), (one) => one.send(command.data));
       case 'refresh':
@@ -110,21 +110,13 @@ const matching = ({ connections }: ControlCommandDeps, target: ControlTarget): A
 };
 
 /** Applies `act` to each connection, in slices, and counts the affected connections. */
-const countOf = async (found: readonly AnyConnection[], act: (one: AnyConnection) => boolean): Promise<number> => {
-  let count = 0;
-  await visitInSlices(found, SLICE, (one) => {
-    if (act(one)) count += 1;
-  });
-  return count;
-};
-
-/** Subscribes the connections and counts the new subscriptions. */
-const countOfJoined = async (found: readonly AnyConnection[], command: SubscribeRequest): Promise<number> => {
-  const joins: Promise<boolean>[] = [];
-  await visitInSlices(found, SLICE, (one) => {
-    joins.push(one.joinFromServer(command).catch(() => false));
-  });
-  return (await Promise.all(joins)).filter((isSubscribed) => isSubscribed).length;
+const countOf = async (
+  found: readonly AnyConnection[],
+  act: (one: AnyConnection) => boolean | Promise<boolean>,
+): Promise<number> => {
+  const results: (boolean | Promise<boolean>)[] = [];
+  await visitInSlices(found, SLICE, (one) => void results.push(act(one)));
+  return (await Promise.all(results)).filter((isAffected) => isAffected).length;
 };
 
 const groupsOf = async (hub: Hub, pattern: string, tenant: string | undefined): Promise<GroupSize[]> => {

@@ -45,13 +45,9 @@ export const fleetMethods = ({
   };
   return {
     disconnect: async (params, tenant, reach) => {
-      const { code, reason } = disconnectOf(params.object('disconnect'));
-      return count({
-        do: 'disconnect',
-        target: targetOf(params, { tenant, reach }, params.ids('whitelist')),
-        code,
-        reason,
-      });
+      const close = disconnectOf(params.object('disconnect'));
+      const target = targetOf(params, { tenant, reach }, params.ids('whitelist'));
+      return count({ do: 'disconnect', target, ...close });
     },
     subscribe: async (params, tenant, reach) => {
       const group = params.group();
@@ -62,15 +58,9 @@ export const fleetMethods = ({
     send: async (params, tenant, reach) =>
       count({ do: 'send', target: targetOf(params, { tenant, reach }), data: bounded(params, 'data') }),
     refresh: async (params, tenant, reach) => {
-      const expireAt = params.integer('expire_at');
-      if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
-      const when = expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
-      return count({
-        do: 'refresh',
-        target: targetOf(params, { tenant, reach }),
-        expired: params.flag('expired'),
-        ...when,
-      });
+      const expiry = expiryOf(params);
+      const target = targetOf(params, { tenant, reach });
+      return count({ do: 'refresh', target, expired: params.flag('expired'), ...expiry });
     },
     unsubscribe: async (params, tenant, reach) => {
       const group = params.text('channel') === '' ? '' : params.group();
@@ -132,17 +122,23 @@ const subscribeRequest = (params: Params, bounded: BoundedPayload): Omit<Subscri
   const given = (name: string) => params.has(name) || params.has(`b64${name}`);
   const since = params.object('recover_since');
   const override = params.object('override');
-  const expireAt = params.integer('expire_at');
-  if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
+  const expiry = expiryOf(params);
   return {
     terms: {
       ...(given('info') ? { info: bounded(params, 'info', MAX_INFO_BYTES) } : {}),
       ...(given('data') ? { data: bounded(params, 'data') } : {}),
-      ...(expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 }),
+      ...expiry,
       ...(override === undefined ? {} : { override: overrideOf(override) }),
     },
     ...(since === undefined ? {} : { recover: { offset: since.integer('offset'), epoch: since.text('epoch') } }),
   };
+};
+
+/** `expire_at` in ms since the Unix epoch; 0: none. */
+const expiryOf = (params: Params): { readonly expiresAt?: number } => {
+  const expireAt = params.integer('expire_at');
+  if (expireAt < 0) throw params.bad('expire_at', 'must not be negative');
+  return expireAt === 0 ? {} : { expiresAt: expireAt * 1_000 };
 };
 
 const OVERRIDES = [

@@ -49,7 +49,7 @@ export type ApiMethod = (params: Params, tenant: string, reach: string) => Promi
 export const requireOptions = ({ namespaces }: { readonly namespaces: Namespaces }, group: GroupName): GroupOptions => {
   const options = namespaces.optionsOf(group);
   if (options === undefined) {
-    throw new ApiError(ReplyError.UnknownGroup, undefined, `the namespace of ${group} is not configured`);
+    throw new ApiError(ReplyError.UnknownGroup, `the namespace of ${group} is not configured`);
   }
   return options;
 };
@@ -183,7 +183,7 @@ export class Params {
     const named = this.text('tenant');
     if (ofKey !== undefined) {
       if (named === '' || named === ofKey) return ofKey;
-      throw new ApiError(ReplyError.PermissionDenied, undefined, `this key is for the tenant ${ofKey} only`);
+      throw new ApiError(ReplyError.PermissionDenied, `this key is for the tenant ${ofKey} only`);
     }
     if (named === '') return DEFAULT_TENANT;
     if (named === EVERY_TENANT || isTenantName(named)) return named;

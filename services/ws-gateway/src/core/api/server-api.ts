@@ -84,7 +84,7 @@ const rpc = async ({ callbacks }: ApiDeps, params: Params, tenant: string): Prom
   if (!callbacks.has('rpc')) throw new ApiError(ReplyError.MethodNotFound);
   const data = params.has('params') ? { data: params.payload('params') } : {};
   const answer = await callbacks.rpc({ tenant }, { method, ...data });
-  if (answer.is === 'error') throw new ApiError(answer.code, answer.message);
+  if (answer.is === 'error') throw new ApiError(answer.code, undefined, answer.message);
   if (answer.is !== 'result') throw new ApiError(ReplyError.Internal);
   const { data: result, isBinary = false } = answer.result;
   return result === undefined ? '{}' : `{"${isBinary ? 'b64data' : 'data'}":${result}}`;
@@ -96,7 +96,7 @@ const readMethods = (deps: ApiDeps): Record<string, ApiMethod> => {
     if (!requireOptions(deps, group).presence) throw notAvailable('presence is off in this group');
     const clients = await deps.presence.read(groupKeyOf(tenant, group), deps.limits.maxPresenceClients);
     if (clients !== undefined) return clients;
-    throw new ApiError(ReplyError.LimitExceeded, undefined, 'more clients than `MAX_PRESENCE_CLIENTS`');
+    throw new ApiError(ReplyError.LimitExceeded, 'more clients than `MAX_PRESENCE_CLIENTS`');
   };
   const retained = (params: Params, tenant: string) => {
     const group = params.group();

@@ -7,23 +7,14 @@ import type { EngineMetrics } from '../ports.ts';
 import type { Connection } from './connection.ts';
 
 /** Performs a command. A promise: the reply follows later; the dispatcher translates its rejection. */
-type Handler<Is extends ClientCommand['is']> = (
-  connection: Connection,
-  command: Extract<ClientCommand, { readonly is: Is }>,
-) => Promise<void> | undefined;
+type Handler<Command> = (connection: Connection, command: Command) => Promise<void> | undefined;
 
 /** One handler per method. */
-export interface Handlers {
-  readonly connect: Handler<'connect'>;
-  readonly subscribe: Handler<'subscribe'>;
-  readonly unsubscribe: Handler<'unsubscribe'>;
-  readonly publish: Handler<'publish'>;
-  readonly presence: Handler<'presence' | 'presence_stats'>;
-  readonly history: Handler<'history'>;
-  readonly rpc: Handler<'rpc'>;
-  readonly refresh: Handler<'refresh'>;
-  readonly subRefresh: Handler<'sub_refresh'>;
-}
+export type Handlers = {
+  readonly [Is in Exclude<ClientCommand['is'], 'pong' | 'send' | 'unknown'>]: Handler<
+    ClientCommand & { readonly is: Is }
+  >;
+};
 
 /** Queued and pending commands of one connection above which its socket is paused, and below which it is resumed. */
 const PAUSE_AT = 128;
@@ -131,35 +122,16 @@ const mustWait = ({ phase, memberships }: Connection, command: ClientCommand): b
 
 const perform = (handlers: Handlers, connection: Connection, command: ClientCommand): Promise<void> | undefined => {
   switch (command.is) {
-    case 'connect':
-      return handlers.connect(connection, command);
-    case 'subscribe':
-      return handlers.subscribe(connection, command);
-    case 'unsubscribe':
-      return handlers.unsubscribe(connection, command);
-    case 'publish':
-      return handlers.publish(connection, command);
-    case 'history':
-      return handlers.history(connection, command);
     case 'pong':
       connection.pong();
       return undefined;
     case 'send':
       connection.close(CloseCode.NotAvailable);
       return undefined;
-    case 'presence':
-    case 'presence_stats':
-      return handlers.presence(connection, command);
-    case 'rpc':
-      return handlers.rpc(connection, command);
-    case 'refresh':
-      return handlers.refresh(connection, command);
-    case 'sub_refresh':
-      return handlers.subRefresh(connection, command);
     case 'unknown':
       return undefined; // Rejected before.
     default:
-      return command satisfies never;
+      return (handlers[command.is] as Handler<ClientCommand>)(connection, command);
   }
 };
 

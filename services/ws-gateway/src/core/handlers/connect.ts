@@ -94,33 +94,19 @@ const reject = (
   command: ConnectCommand,
   result: Exclude<AuthenticationResult, { ok: true }>,
 ): void => {
-  switch (result.why) {
-    case 'invalid':
-      connection.close(CloseCode.InvalidToken);
-      break;
-    case 'ended':
-      connection.endSession(result.reason);
-      break;
-    case 'none':
-      connection.rejectInput('no_credential');
-      break;
-    case 'no_user':
-      connection.close(CloseCode.PermissionDenied);
-      break;
-    case 'expired':
-      connection.rejectConnect(command.id, ReplyError.TokenExpired);
-      break;
-    case 'limit_reached':
-      // Connections that the client has lost are closed soon: it may retry.
-      connection.rejectConnect(command.id, ReplyError.TooManyRequests);
-      break;
-    case 'unavailable':
-      connection.rejectConnect(command.id, ReplyError.Internal);
-      break;
-    default:
-      result satisfies never;
-  }
+  if (result.why === 'invalid') connection.close(CloseCode.InvalidToken);
+  else if (result.why === 'ended') connection.endSession(result.reason);
+  else if (result.why === 'none') connection.rejectInput('no_credential');
+  else if (result.why === 'no_user') connection.close(CloseCode.PermissionDenied);
+  else connection.rejectConnect(command.id, RETRYABLE[result.why]);
 };
+
+/** Errors after which the client may retry. `limit_reached`: connections that it has lost are closed soon. */
+const RETRYABLE = {
+  expired: ReplyError.TokenExpired,
+  limit_reached: ReplyError.TooManyRequests,
+  unavailable: ReplyError.Internal,
+} as const;
 
 const acceptClient = (
   { gateway, version, pingIntervalMs, clock }: ConnectDeps,
