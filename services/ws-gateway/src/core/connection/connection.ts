@@ -165,6 +165,14 @@ export class Connection
     this.sendBuffer.post(this.codec.reply(reply));
   }
 
+  /** Counts a pending reply while `work` is under way. */
+  untilReplied(work: () => Promise<void>): Promise<void> {
+    this.pendingReplies += 1;
+    return work().finally(() => {
+      this.pendingReplies -= 1;
+    });
+  }
+
   /** Sends an error reply; `reason` follows the text of the code. */
   fail(id: number, code: ReplyError, reason?: string): void {
     if (this.isClosed) return;

@@ -17,7 +17,7 @@ import { createGroupRegistry } from './group-registry.ts';
 import { createIdlePositionCheck } from './idle-position-check.ts';
 import { createPresenceEvents } from './presence-events.ts';
 import { createPublisher } from './publisher.ts';
-import { type PacedReads, Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
+import { Recovery, type RecoveryBudget, type RecoveryStart } from './recovery.ts';
 import { createSlowConsumers } from './slow-consumers.ts';
 import { bytesOfTexts } from './stream-read-limit.ts';
 import { type DeliveryOptions, type PresenceInfo, type SubscriberConnection, Subscription } from './subscription.ts';
@@ -160,8 +160,10 @@ const recover = async (
     goLive(undefined);
     return;
   }
-  const paced: PacedReads = async (read) => member.quota?.reads.run(member, read, sizeOfPage) ?? read();
-  const recovery = new Recovery(group.key, group.follower, { from, mode, budget, paced });
+  const recovery = new Recovery(group.key, group.follower, {
+    ...{ from, mode, budget },
+    paced: async (read) => member.quota?.reads.run(member, read, sizeOfPage) ?? read(),
+  });
   for (;;) {
     const step = recovery.next();
     if (!('start' in step)) {

@@ -23,8 +23,14 @@ export interface RecoveryBudget {
   leftBytes: number;
 }
 
-/** Performs a read under the client's read quota. */
-export type PacedReads = (read: () => Promise<StreamPage | undefined>) => Promise<StreamPage | undefined>;
+export interface RecoveryOptions {
+  /** Undefined: no recovery is requested. */
+  readonly from: StreamPosition | undefined;
+  readonly mode: 'stream' | 'cache';
+  readonly budget: RecoveryBudget;
+  /** Performs a read under the client's read quota. */
+  paced(read: () => Promise<StreamPage | undefined>): Promise<StreamPage | undefined>;
+}
 
 /** Either the start, valid in this turn only, or work after which {@link Recovery.next} is called again. */
 type Step = { readonly start: RecoveryStart } | { readonly work: Promise<unknown> };
@@ -38,41 +44,26 @@ const MAX_READS = 3;
 export class Recovery {
   readonly #group: GroupKey;
   readonly #follower: StreamFollower;
-  readonly #from: StreamPosition | undefined;
-  readonly #mode: 'stream' | 'cache';
-  readonly #budget: RecoveryBudget;
-  readonly #paced: PacedReads;
+  readonly #options: RecoveryOptions;
   /** Publications that were read, from `from.offset + 1` on. */
   #read: readonly PublicationText[] = [];
   #last: { readonly offset: number; readonly text: PublicationText } | undefined;
   #reads = 0;
 
-  constructor(
-    group: GroupKey,
-    follower: StreamFollower,
-    options: {
-      readonly from: StreamPosition | undefined;
-      readonly mode: 'stream' | 'cache';
-      readonly budget: RecoveryBudget;
-      readonly paced: PacedReads;
-    },
-  ) {
+  constructor(group: GroupKey, follower: StreamFollower, options: RecoveryOptions) {
     this.#group = group;
     this.#follower = follower;
-    this.#from = options.from;
-    this.#mode = options.mode;
-    this.#budget = options.budget;
-    this.#paced = options.paced;
+    this.#options = options;
   }
 
   next(): Step {
     if (!this.#follower.isCurrent) return { work: this.#follower.repair() };
-    const from = this.#from;
+    const { from, mode } = this.#options;
     const { position } = this.#follower;
     if (from === undefined) return { start: { position } };
     if (from.epoch !== '' && from.epoch !== position.epoch) return this.#failed();
     if (from.offset === position.offset) return this.#recovered([]);
-    return this.#mode === 'cache' ? this.#newest() : this.#missing(from.offset, position.offset);
+    return mode === 'cache' ? this.#newest() : this.#missing(from.offset, position.offset);
   }
 
   #missing(from: number, to: number): Step {
@@ -95,7 +86,7 @@ export class Recovery {
   async #readFrom(from: number): Promise<void> {
     this.#reads += 1;
     // During the wait another client may have read the same: then it is in memory.
-    const page = await this.#paced(async () =>
+    const page = await this.#options.paced(async () =>
       this.#follower.recentAfter(from) === undefined ? this.#follower.readAfter(from) : undefined,
     );
     if (page === undefined) return undefined;
@@ -121,7 +112,7 @@ export class Recovery {
 
   async #readNewest(): Promise<void> {
     this.#reads += 1;
-    const page = await this.#paced(() => this.#follower.readLast());
+    const page = await this.#options.paced(() => this.#follower.readLast());
     const entries = page?.entries ?? [];
     if (entries[0] === undefined) this.#reads = MAX_READS;
     else this.#last = entries[0];
@@ -129,7 +120,7 @@ export class Recovery {
 
   #recovered(publications: readonly PublicationText[]): Step {
     const bytes = bytesOfTexts(publications);
-    if (bytes > this.#budget.leftBytes) return this.#failed();
+    if (bytes > this.#options.budget.leftBytes) return this.#failed();
     return { start: { position: this.#follower.position, recovery: { ok: true, publications, bytes } } };
   }
 

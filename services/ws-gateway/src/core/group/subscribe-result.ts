@@ -52,6 +52,9 @@ export const countRecovery = (metrics: EngineMetrics, start: RecoveryStart | und
   else metrics.recovered('resync', 0);
 };
 
-/** Whole seconds until `expiresAt`, in ms since the Unix epoch; at least one, because 0 means no expiry. */
-export const ttlOf = (expiresAt: number, clock: Clock): number =>
-  Math.max(1, Math.round((expiresAt - clock.now()) / 1000));
+/** Expiry fields of a reply; none without `expiresAt`, in ms since the Unix epoch. At least one second, because 0 means no expiry. */
+export const expiryOf = (
+  expiresAt: number | undefined,
+  clock: Clock,
+): { readonly expires?: true; readonly ttlS?: number } =>
+  expiresAt === undefined ? {} : { expires: true, ttlS: Math.max(1, Math.round((expiresAt - clock.now()) / 1000)) };

@@ -5,7 +5,7 @@ import { AppError } from '@muster/protocol/errors';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
 import type { ClientQuotas } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
-import { ttlOf } from '../group/subscribe-result.ts';
+import { expiryOf } from '../group/subscribe-result.ts';
 import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
 import type { ServerSubscriptions } from '../server-subscriptions.ts';
 
@@ -127,7 +127,7 @@ const acceptClient = (
     result: {
       client: connection.id,
       version: `muster ${version}`,
-      ...expiryOf(identity, clock),
+      ...tokenExpiryOf(identity, clock),
       data: JSON.stringify({ gateway, user, session: sessionId }),
       ...(subs === undefined ? {} : { subs }),
       ...(connection.pingsByFrame ? {} : { pingS: Math.max(1, Math.round(pingIntervalMs / 1000)), pong: true }),
@@ -139,10 +139,5 @@ const acceptClient = (
 };
 
 /** Expiry fields of a reply. None for sessions, whose end the gateway enforces. */
-export const expiryOf = (
-  { sessionId, expiresAt }: ClientIdentity,
-  clock: Clock,
-): { readonly expires?: true; readonly ttlS?: number } =>
-  sessionId !== undefined || expiresAt === Number.POSITIVE_INFINITY
-    ? {}
-    : { expires: true, ttlS: ttlOf(expiresAt, clock) };
+export const tokenExpiryOf = ({ sessionId, expiresAt }: ClientIdentity, clock: Clock): ReturnType<typeof expiryOf> =>
+  expiryOf(sessionId !== undefined || expiresAt === Number.POSITIVE_INFINITY ? undefined : expiresAt, clock);

@@ -4,7 +4,7 @@ import { groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { GroupAction } from '@muster/session/grants';
 import type { Connection } from '../connection/connection.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
-import { isAllowed } from '../permissions.ts';
+import { isAllowed, type PermissionRequest } from '../permissions.ts';
 import { NO_NAMESPACE } from './command-error.ts';
 
 export interface GroupReadDeps {
@@ -39,16 +39,17 @@ export const authorizeGroupRead = (
   return { key, options, isAllowed: isAllowed({ action, identity, group, options, isSubscribed }) };
 };
 
-/** Repeats the decision after the read: the permission may have been revoked meanwhile. */
+/** Repeats the decision after a read or callback: the permission may have been revoked meanwhile. */
 export const isStillAllowed = (
   { namespaces }: GroupReadDeps,
   { identity, memberships }: Connection,
   key: GroupKey,
   action: GroupAction,
+  decide: (request: PermissionRequest) => boolean = isAllowed,
 ): boolean => {
   const group = groupNameOf(key);
   const options = namespaces.optionsOf(group);
   if (identity === undefined || options === undefined) return false;
   const isSubscribed = memberships.get(group)?.is === 'live';
-  return isAllowed({ action, identity, group, options, isSubscribed });
+  return decide({ action, identity, group, options, isSubscribed });
 };

@@ -48,12 +48,9 @@ export const createHistory = (given: HistoryDeps) => {
     }
     const stream = { key, retention: options.retention };
     if (command.limit === 0) return readAndReply(deps, connection, command, stream);
-    connection.pendingReplies += 1;
-    return connection.sendBuffer
-      .inTurn(() => readAndReply(deps, connection, command, stream))
-      .finally(() => {
-        connection.pendingReplies -= 1;
-      });
+    return connection.untilReplied(() =>
+      connection.sendBuffer.inTurn(() => readAndReply(deps, connection, command, stream)),
+    );
   };
 };
 

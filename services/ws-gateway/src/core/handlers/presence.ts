@@ -24,12 +24,9 @@ export const createPresence =
     if (!authorized.isAllowed) return void connection.fail(command.id, ReplyError.PermissionDenied);
     const { key } = authorized;
     if (command.is === 'presence_stats') return readAndReply(deps, connection, command, key);
-    connection.pendingReplies += 1;
-    return connection.sendBuffer
-      .inTurn(() => readAndReply(deps, connection, command, key))
-      .finally(() => {
-        connection.pendingReplies -= 1;
-      });
+    return connection.untilReplied(() =>
+      connection.sendBuffer.inTurn(() => readAndReply(deps, connection, command, key)),
+    );
   };
 
 const readAndReply = async (

@@ -4,22 +4,20 @@ import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
 import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
-import type { AppCallbacks } from '../callbacks.ts';
-import { replyWithAppError } from '../callbacks.ts';
+import { type AppCallbacks, replyWithAppError } from '../callbacks.ts';
 import type { ClientQuota } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { GroupRates } from '../connection/rate-limit.ts';
 import type { Hub } from '../group/hub.ts';
 import type { PublishRequest } from '../group/publisher.ts';
-import type { GroupOptions, Namespaces } from '../namespaces.ts';
-import { acceptsPayload } from '../namespaces.ts';
+import { acceptsPayload, type GroupOptions } from '../namespaces.ts';
 import { isAllowed, mayReach, type PermissionRequest } from '../permissions.ts';
 import type { ClientIdentity, EngineMetrics } from '../ports.ts';
 import { CommandError, NEW_GROUPS, NO_NAMESPACE, onlyType0 } from './command-error.ts';
+import { type GroupReadDeps, isStillAllowed } from './group-read.ts';
 
-export interface PublishDeps {
+export interface PublishDeps extends GroupReadDeps {
   readonly hub: Pick<Hub, 'publish'>;
-  readonly namespaces: Namespaces;
   readonly callbacks: Pick<AppCallbacks, 'publish'>;
   readonly rates: GroupRates;
   readonly metrics: Pick<EngineMetrics, 'rateLimited'>;
@@ -86,7 +84,9 @@ const check = (
     );
   }
   const key = isSubscribed ? membership.subscription.group.key : groupKeyOf(identity.tenant, name);
-  return overRate(deps, identity, key, options) ?? { id, name, key, options, data, isBinary, identity, info };
+  if (deps.rates.take(key, options.publishRate)) return { id, name, key, options, data, isBinary, identity, info };
+  deps.metrics.rateLimited('group', identity);
+  return new CommandError(ReplyError.TooManyRequests, 'the group has reached its `publish_rate`: try again later');
 };
 
 const bad = (reason: string): CommandError => new CommandError(ReplyError.BadRequest, reason);
@@ -125,7 +125,8 @@ const publishAfterCallback = async (
     const answer = await callback;
     await before;
     if (connection.isClosed) return;
-    if (!mayStillPublish(deps, connection, name)) return connection.fail(id, ReplyError.PermissionDenied);
+    if (!isStillAllowed(deps, connection, checked.key, 'publish', mayPublish))
+      return connection.fail(id, ReplyError.PermissionDenied);
     if (answer.is !== 'result') return replyWithAppError(connection, id, answer);
     const { skipHistory, ...changed } = answer.result;
     const options = skipHistory ? { ...checked.options, retention: undefined } : checked.options;
@@ -133,30 +134,6 @@ const publishAfterCallback = async (
   } finally {
     own.resolve();
   }
-};
-
-/** Repeats the decision after the callback: the permission may have been revoked meanwhile. */
-const mayStillPublish = (
-  { namespaces }: PublishDeps,
-  { identity, memberships }: Connection,
-  group: GroupName,
-): boolean => {
-  const options = namespaces.optionsOf(group);
-  if (identity === undefined || options === undefined) return false;
-  const isSubscribed = memberships.get(group)?.is === 'live';
-  return mayPublish({ action: 'publish', identity, group, options, isSubscribed });
-};
-
-/** The error for a group above its publish rate. */
-const overRate = (
-  { rates, metrics }: PublishDeps,
-  identity: ClientIdentity,
-  key: GroupKey,
-  { publishRate }: GroupOptions,
-): CommandError | undefined => {
-  if (rates.take(key, publishRate)) return undefined;
-  metrics.rateLimited('group', identity);
-  return new CommandError(ReplyError.TooManyRequests, 'the group has reached its `publish_rate`: try again later');
 };
 
 /**

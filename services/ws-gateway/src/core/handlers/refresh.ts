@@ -2,7 +2,7 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { RefreshCommand } from '@muster/protocol/commands';
 import type { Connection } from '../connection/connection.ts';
 import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
-import { type ConnectDeps, expiryOf, infoOf } from './connect.ts';
+import { type ConnectDeps, infoOf, tokenExpiryOf } from './connect.ts';
 
 export type RefreshDeps = Pick<ConnectDeps, 'clock' | 'version'> & {
   readonly authenticator: Pick<SessionAuthenticator, 'refresh'>;
@@ -36,7 +36,7 @@ const refresh = async (
   // Server-side subscriptions are opened by `connect` only: the client must reconnect.
   if (!hasSameGroups(identity, before)) return connection.close(CloseCode.InsufficientState);
   connection.updateIdentity(identity, infoOf(connection, identity));
-  const reply = { client: connection.id, version: `muster ${version}`, ...expiryOf(identity, clock) };
+  const reply = { client: connection.id, version: `muster ${version}`, ...tokenExpiryOf(identity, clock) };
   connection.reply({ id, is: 'refresh', result: reply });
 };
 

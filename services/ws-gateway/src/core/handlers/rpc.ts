@@ -1,7 +1,6 @@
 import { ReplyError } from '@muster/protocol/codes';
 import type { RpcCommand } from '@muster/protocol/commands';
-import type { AppCallbacks } from '../callbacks.ts';
-import { replyWithAppError } from '../callbacks.ts';
+import { type AppCallbacks, replyWithAppError } from '../callbacks.ts';
 import type { Connection } from '../connection/connection.ts';
 
 /** `rpc`: calls the application. Calls of one client run concurrently. */
@@ -13,16 +12,12 @@ export const createRpc =
     if (phase.identity.isReceiveOnly) return void connection.fail(id, ReplyError.PermissionDenied);
     if (!callbacks.has('rpc')) return void connection.fail(id, ReplyError.NotAvailable);
     const caller = { client: connection.id, identity: phase.identity, encoding: connection.codec.encoding };
-    connection.pendingReplies += 1;
-    return callbacks
-      .rpc(caller, { method, ...(data === undefined ? {} : { data }), isBinary: isBinary ?? false })
-      .then(async (answer) => {
-        const bytes = answer.is === 'result' ? Buffer.byteLength(answer.result.data ?? '') : 0;
-        if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
-        if (answer.is === 'result') connection.reply({ id, is: 'rpc', result: answer.result });
-        else replyWithAppError(connection, id, answer);
-      })
-      .finally(() => {
-        connection.pendingReplies -= 1;
-      });
+    const request = { method, ...(data === undefined ? {} : { data }), isBinary: isBinary ?? false };
+    return connection.untilReplied(async () => {
+      const answer = await callbacks.rpc(caller, request);
+      const bytes = answer.is === 'result' ? Buffer.byteLength(answer.result.data ?? '') : 0;
+      if (!connection.sendBuffer.hasRoom(bytes)) await connection.sendBuffer.room(bytes);
+      if (answer.is === 'result') connection.reply({ id, is: 'rpc', result: answer.result });
+      else replyWithAppError(connection, id, answer);
+    });
   };

@@ -3,7 +3,7 @@ import { CloseCode, ReplyError, UnsubscribeCode } from '@muster/protocol/codes';
 import type { SubRefreshCommand } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
 import type { Connection } from '../connection/connection.ts';
-import { ttlOf } from '../group/subscribe-result.ts';
+import { expiryOf } from '../group/subscribe-result.ts';
 import type { SubscriptionGrant, SubscriptionTokenReader } from '../ports.ts';
 import { isGrantFor } from './subscribe-permissions.ts';
 
@@ -43,8 +43,7 @@ const refresh = async (
   if (membership?.is !== 'live') return connection.fail(id, ReplyError.PermissionDenied);
   connection.memberships.set(group, { ...membership, basis: { is: 'token', key: grant.tokenKey } });
   connection.expireSubscription(group, expiresAt ?? Number.POSITIVE_INFINITY);
-  const result = expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) };
-  connection.reply({ id, is: 'sub_refresh', result });
+  connection.reply({ id, is: 'sub_refresh', result: expiryOf(expiresAt, clock) });
 };
 
 const reject = (

@@ -1,15 +1,14 @@
 import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
-import type { Clock } from '@muster/kit/clock';
 import { ReplyError } from '@muster/protocol/codes';
 import type { SubscribeCommand } from '@muster/protocol/commands';
 import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import { MAX_GROUP_NAME_LENGTH } from '@muster/protocol/limits';
 import type { ClientInfo } from '@muster/protocol/replies';
-import { parseTagsFilter, type TagsFilter } from '@muster/protocol/tags-filter';
+import { parseTagsFilter } from '@muster/protocol/tags-filter';
 import { replyWithAppError } from '../callbacks.ts';
 import type { Connection, ConnectionSubscription } from '../connection/connection.ts';
 import { type Hub, presenceInfoOf } from '../group/hub.ts';
-import { countRecovery, subscribeResult, ttlOf } from '../group/subscribe-result.ts';
+import { countRecovery, expiryOf, subscribeResult } from '../group/subscribe-result.ts';
 import type { DeliveryOptions } from '../group/subscription.ts';
 import type { GroupOptions, Namespaces } from '../namespaces.ts';
 import type { PermissionReview } from '../permission-review.ts';
@@ -41,13 +40,8 @@ interface Granted extends GroupCandidate {
   readonly key: GroupKey;
   readonly terms: ServerSubscription;
   readonly basis: SubscribePermissionBasis;
-  readonly isPositioned: boolean;
   readonly isRecoverable: boolean;
-  readonly receivesJoinLeave: boolean;
-  readonly filter: TagsFilter | undefined;
-  readonly deltas: 'all' | 'marked' | undefined;
-  /** The client uses channel compaction. */
-  readonly isCompact: boolean;
+  readonly delivery: DeliveryOptions;
 }
 
 const JOINING: ConnectionSubscription = { is: 'joining', isServerSide: false };
@@ -105,18 +99,13 @@ const enter = (
   if (connection.phase.is !== 'live') return undefined;
   if (permission.is !== 'granted') return void reject(connection, command.id, permission);
   const { identity, info } = connection.phase;
-  const granted = check(deps, connection, command, {
-    identity,
-    basis: permission.basis,
-    ...withTerms(candidate, permission.terms),
-  });
+  const { terms, basis } = permission;
+  const options = terms.override === undefined ? candidate.options : { ...candidate.options, ...terms.override };
+  const granted = check(deps, connection, command, { group: candidate.group, options, identity, terms, basis });
   if (granted instanceof CommandError) return void connection.fail(command.id, granted.code, granted.reason);
   connection.memberships.set(granted.group, JOINING);
-  const chanInfo = permission.terms.info;
-  return join(deps, connection, command, {
-    ...granted,
-    info: chanInfo === undefined ? info : { ...info, chanInfo },
-  });
+  const { info: chanInfo } = terms;
+  return join(deps, connection, command, { ...granted, info: chanInfo === undefined ? info : { ...info, chanInfo } });
 };
 
 const reject = (
@@ -128,16 +117,6 @@ const reject = (
   else if (permission.is === 'closed') connection.close(permission.code);
   else replyWithAppError(connection, id, permission);
 };
-
-/** The group's options with the overrides of this subscription. */
-const withTerms = (
-  { group, options }: GroupCandidate,
-  terms: ServerSubscription,
-): GroupCandidate & { readonly terms: ServerSubscription } => ({
-  group,
-  options: terms.override === undefined ? options : { ...options, ...terms.override },
-  terms,
-});
 
 const check = (
   deps: SubscribeDeps,
@@ -164,11 +143,17 @@ const check = (
   const overQuota = checkQuota(deps, connection, candidate);
   if (overQuota !== undefined) return overQuota;
   const maySeePresence = isAllowed({ ...request, action: 'presence', isSubscribed: true });
-  const receivesJoinLeave = options.forcePushJoinLeave || (command.joinLeave && maySeePresence);
-  const positions = positionsOf(command, identity, group, options);
-  const deltas = filter === undefined ? deltasOf(command, options) : undefined;
-  const isCompact = mayCompact(connection, command, options);
-  return { group, key, options, terms, basis, receivesJoinLeave, filter, deltas, isCompact, ...positions };
+  const { isPositioned, isRecoverable } = positionsOf(command, identity, group, options);
+  const delivery: DeliveryOptions = {
+    encoding: connection.codec.encoding,
+    isCompact: mayCompact(connection, command, options),
+    isPositioned,
+    receivesJoinLeave: options.forcePushJoinLeave || (command.joinLeave && maySeePresence),
+    deltas: filter === undefined ? deltasOf(command, options) : undefined,
+    filter,
+    mayLag: options.slowPolicy === 'lag',
+  };
+  return { group, key, options, terms, basis, isRecoverable, delivery };
 };
 
 /** Checks the quota of the client over all its connections. */
@@ -201,7 +186,7 @@ const mayCompact = ({ codec }: Connection, { flag }: SubscribeCommand, { channel
 const deltasOf = (
   { delta }: SubscribeCommand,
   { allowedDeltaTypes, deltaPublish }: GroupOptions,
-): Granted['deltas'] => {
+): DeliveryOptions['deltas'] => {
   if (delta !== 'fossil' || !allowedDeltaTypes.includes(delta)) return undefined;
   return deltaPublish ? 'all' : 'marked';
 };
@@ -234,7 +219,7 @@ const positionsOf = (
   identity: ClientIdentity,
   group: GroupName,
   options: GroupOptions,
-): Pick<Granted, 'isPositioned' | 'isRecoverable'> => {
+): { readonly isPositioned: boolean; readonly isRecoverable: boolean } => {
   if (options.retention === undefined) return { isPositioned: false, isRecoverable: false };
   const mayRead = isAllowed({ action: 'history', identity, group, options, isSubscribed: true });
   const isRecoverable = options.forceRecovery || (command.recoverable && options.allowRecovery && mayRead);
@@ -248,8 +233,7 @@ const join = async (
   command: SubscribeCommand,
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
-  const { group, key, options, terms, basis, isRecoverable } = granted;
-  const delivery = deliveryOf(connection, granted);
+  const { group, key, options, terms, basis, isRecoverable, delivery } = granted;
   try {
     await deps.hub.join({
       key,
@@ -278,10 +262,11 @@ const join = async (
         const groupId = subscription.group.id;
         const result = subscribeResult({ delivery, isRecoverable, groupId, start, requested: command });
         if (terms.expiresAt !== undefined) connection.expireSubscription(group, terms.expiresAt);
+        const { data } = terms;
         connection.reply({
           id: command.id,
           is: 'subscribe',
-          result: { ...result, ...resultOf(terms, deps.clock) },
+          result: { ...result, ...(data === undefined ? {} : { data }), ...expiryOf(terms.expiresAt, deps.clock) },
         });
         return true;
       },
@@ -291,19 +276,3 @@ const join = async (
     throw error;
   }
 };
-
-/** The terms as fields of the reply. */
-const resultOf = ({ data, expiresAt }: ServerSubscription, clock: Clock) => ({
-  ...(data === undefined ? {} : { data }),
-  ...(expiresAt === undefined ? {} : { expires: true, ttlS: ttlOf(expiresAt, clock) }),
-});
-
-const deliveryOf = ({ codec }: Connection, granted: Granted): DeliveryOptions => ({
-  encoding: codec.encoding,
-  isCompact: granted.isCompact,
-  isPositioned: granted.isPositioned,
-  receivesJoinLeave: granted.receivesJoinLeave,
-  deltas: granted.deltas,
-  filter: granted.filter,
-  mayLag: granted.options.slowPolicy === 'lag',
-});
