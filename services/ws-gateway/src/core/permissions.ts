@@ -70,18 +70,12 @@ const FOR_ANONYMOUS = {
 export const isForUser = (group: GroupName, user: string): boolean => {
   const mark = group.lastIndexOf('#');
   if (mark < 0) return true;
-  return (
-    user !== '' &&
-    group
-      .slice(mark + 1)
-      .split(',')
-      .includes(userInName(user))
-  );
+  const users = group.slice(mark + 1).split(',');
+  return user !== '' && users.includes(userInName(user));
 };
 
 /** Separators, the escape character, and characters that a group name cannot contain. */
-const RESERVED = /[#,%]|[^\x20-\x7e]/u;
-const RESERVED_ALL = /[#,%]|[^\x20-\x7e]/gu;
+const RESERVED = /[#,%]|[^\x20-\x7e]/gu;
 /** 255 characters of a group name less the longest prefix of personal groups, 64. */
 const MAX_LENGTH = 191;
 
@@ -90,8 +84,7 @@ const MAX_LENGTH = 191;
  * UTF-8, so that the encoding is unique. Above 191 characters it is `%sha256-` and the digest of the id in base64url.
  */
 export const userInName = (user: string): string => {
-  if (user.length <= MAX_LENGTH && !RESERVED.test(user)) return user;
-  const encoded = user.replace(RESERVED_ALL, percentEncode);
+  const encoded = user.replace(RESERVED, percentEncode);
   return encoded.length <= MAX_LENGTH ? encoded : `%sha256-${createHash('sha256').update(user).digest('base64url')}`;
 };
 

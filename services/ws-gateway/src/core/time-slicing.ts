@@ -5,10 +5,7 @@ export const createSerializer = () => {
   let last: Promise<unknown> = Promise.resolve();
   return <T>(slice: () => Promise<T>): Promise<T> => {
     const own = last.then(slice);
-    last = own.then(
-      () => nextIteration(),
-      () => nextIteration(),
-    );
+    last = own.catch(() => {}).then(() => nextIteration());
     return own;
   };
 };

@@ -1,6 +1,5 @@
 import { groupKeyOf } from '@muster/bus/group-key';
 import { encodePublicationFields } from '@muster/bus/publication-encoding';
-import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import type { GroupName } from '@muster/protocol/ids';
@@ -28,6 +27,7 @@ interface Message extends Omit<PublishRequest, 'key' | 'retention'> {
 
 export const publishingMethods = (deps: ApiDeps, onFault: (error: unknown) => void): Record<string, ApiMethod> => {
   const serialize = createSerializer();
+  /** Resolves with the position of the publication; for an outdated version that of the newest one. */
   const publishTo = async (tenant: string, group: GroupName, message: Message): Promise<string> => {
     const options = requireOptions(deps, group);
     const { data, isRetained, ...request } = message;
@@ -39,7 +39,8 @@ export const publishingMethods = (deps: ApiDeps, onFault: (error: unknown) => vo
       key: groupKeyOf(tenant, group),
       retention: isRetained ? options.retention : undefined,
     });
-    return publishResult(appended);
+    if (appended === undefined) return '{}';
+    return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
   };
   /** Never rejects: the outcome for one group of a broadcast. */
   const outcomeOf = async (tenant: string, channel: string, message: Message): Promise<ApiFault | string> => {
@@ -115,12 +116,6 @@ const readMessage = (params: Params): Message => {
     ...(key === '' ? {} : { idempotencyKey: key }),
     ...(version === 0 ? {} : { version: { number: version, epoch: params.key('version_epoch') } }),
   };
-};
-
-/** The position of the publication; for an outdated version that of the newest one. */
-const publishResult = (appended: Appended | undefined): string => {
-  if (appended === undefined) return '{}';
-  return JSON.stringify({ offset: appended.offset, epoch: appended.epoch });
 };
 
 /** Exclusions as attributes for the gateways. Ids contain no spaces. */

@@ -2,9 +2,11 @@ import type { Clock } from '@muster/kit/clock';
 import { CLOSE_REASON, CloseCode, type UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload, StreamPosition } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
-import type { ClientIdentity, EngineMetrics, ServerSubscription, Wire } from '../ports.ts';
+import type { ClientInfo } from '@muster/protocol/replies';
+import type { ClientIdentity, ConnectionLimits, EngineMetrics, ServerSubscription, Wire } from '../ports.ts';
 import type { Codec } from './codec.ts';
-import type { TimerEntry, TimerWheel } from './timer-wheel.ts';
+import { SendBuffer } from './send-buffer.ts';
+import type { Ticks, TimerEntry, TimerWheel } from './timer-wheel.ts';
 
 /** The upgrade request of a connection. */
 export interface UpgradeInfo {
@@ -77,6 +79,8 @@ export interface SharedContext {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly metrics: EngineMetrics;
+  readonly limits: ConnectionLimits;
+  readonly ticks: Ticks;
 }
 
 /** The part that both kinds of connection have in common: the socket, its metrics, and closing for the session's sake. */
@@ -87,14 +91,16 @@ export abstract class AbstractConnection<Context extends SharedContext> implemen
   wheelSlot = -1;
   wheelIndex = -1;
   isPaused = false;
+  readonly sendBuffer: SendBuffer;
   protected readonly context: Context;
   protected readonly wire: Wire;
 
-  constructor(context: Context, wire: Wire, id: ClientId) {
+  constructor(context: Context, wire: Wire, id: ClientId, codec: Codec) {
     this.context = context;
     this.wire = wire;
     this.id = id;
     this.since = context.clock.now();
+    this.sendBuffer = new SendBuffer(wire, codec, context.limits.maxSendBufferBytes, this, context.ticks);
   }
 
   abstract readonly isClosed: boolean;
@@ -191,3 +197,10 @@ export const hasRaisedPrivileges = (before: ClientIdentity, after: ClientIdentit
   before.user !== after.user ||
   (after.aal ?? 0) > (before.aal ?? 0) ||
   (after.authTime ?? 0) > (before.authTime ?? Number.POSITIVE_INFINITY);
+
+/** Client info of a connection in presence, join/leave messages and its publications. */
+export const infoOf = (client: ClientId, { user, info }: ClientIdentity): ClientInfo => ({
+  user,
+  client,
+  ...(info === undefined ? {} : { connInfo: info }),
+});

@@ -5,7 +5,7 @@ import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo, CommandReply, SubscribeResult } from '@muster/protocol/replies';
 import type { SubscriberConnection, Subscription } from '../group/subscription.ts';
 import type { SubscribePermissionBasis } from '../permissions.ts';
-import type { ClientIdentity, ConnectionLimits, SessionHolder, Wire } from '../ports.ts';
+import type { ClientIdentity, SessionHolder, Wire } from '../ports.ts';
 import {
   AbstractConnection,
   type AnyConnection,
@@ -21,15 +21,11 @@ import type { ClientQuota } from './client-quotas.ts';
 import type { Codec } from './codec.ts';
 import { Deadlines } from './deadlines.ts';
 import { MAX_REJECTIONS, TokenBucket } from './rate-limit.ts';
-import { SendBuffer } from './send-buffer.ts';
-import type { Ticks } from './timer-wheel.ts';
 import { PING_FRAME } from './websocket-frame.ts';
 
 /** Dependencies that the protocol connections of a gateway share. */
 export interface ConnectionContext extends SharedContext {
   readonly random: Random;
-  readonly ticks: Ticks;
-  readonly limits: ConnectionLimits;
   /** Processes a frame from the client. */
   receive(connection: Connection, frame: string | Buffer): void;
   /** Releases what the connection holds. Called once, when it is closed. */
@@ -80,12 +76,9 @@ export class Connection
   implements AnyConnection, SessionHolder, SubscriberConnection
 {
   readonly transport = 'websocket';
-  readonly sendBuffer: SendBuffer;
   readonly codec: Codec;
-  readonly tokens: readonly string[];
-  readonly origin: string | undefined;
+  readonly upgrade: UpgradeInfo;
   readonly host: string | undefined;
-  readonly address: string;
   /** Pings are WebSocket frames (RFC 6455 §5.5.2), answered by the client's WebSocket library. */
   readonly pingsByFrame: boolean;
   readonly memberships = new Map<string, ConnectionSubscription>();
@@ -109,15 +102,12 @@ export class Connection
   #revised: ClientIdentity | undefined = undefined;
 
   constructor(context: ConnectionContext, wire: Wire, id: ClientId, upgrade: UpgradeInfo) {
-    super(context, wire, id);
-    const { clock, limits, ticks } = context;
-    this.tokens = upgrade.tokens;
-    this.origin = upgrade.origin;
+    super(context, wire, id, upgrade.codec);
+    const { clock, limits } = context;
+    this.upgrade = upgrade;
     this.host = upgrade.host;
-    this.address = upgrade.address ?? '';
     this.codec = upgrade.codec;
     this.pingsByFrame = upgrade.pingsByFrame ?? false;
-    this.sendBuffer = new SendBuffer(wire, upgrade.codec, limits.maxSendBufferBytes, this, ticks);
     this.#bucket = new TokenBucket(limits.rate, clock.monotonic());
     this.#deadlines = new Deadlines(clock);
     this.#startHandshakeTimeout();

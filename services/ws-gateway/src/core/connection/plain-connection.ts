@@ -7,11 +7,12 @@ import type { Hub } from '../group/hub.ts';
 import { isTooLarge } from '../group/publication-size.ts';
 import type { SubscriberConnection, Subscription } from '../group/subscription.ts';
 import { acceptsPayload, type GroupOptions } from '../namespaces.ts';
-import type { ClientIdentity, ConnectionLimits, GatewayLimitScope, SessionHolder, Wire } from '../ports.ts';
+import type { ClientIdentity, GatewayLimitScope, SessionHolder, Wire } from '../ports.ts';
 import {
   AbstractConnection,
   type AnyConnection,
   hasRaisedPrivileges,
+  infoOf,
   newerRevision,
   PRIVILEGES_RAISED,
   type RefreshRequest,
@@ -21,15 +22,11 @@ import type { ClientQuota, ClientQuotas } from './client-quotas.ts';
 import { jsonCodec } from './codec.ts';
 import { monotonicAt, PONG_CHECK_MS, PROBE_INTERVAL_MS } from './deadlines.ts';
 import { type GroupRates, MAX_REJECTIONS, TokenBucket } from './rate-limit.ts';
-import { SendBuffer } from './send-buffer.ts';
-import type { Ticks } from './timer-wheel.ts';
 import { PING_FRAME, textFrame } from './websocket-frame.ts';
 
 /** Dependencies that the plain connections of a gateway share. */
 export interface PlainContext extends SharedContext {
-  readonly ticks: Ticks;
   readonly hub: Hub;
-  readonly limits: ConnectionLimits;
   readonly groupRates: GroupRates;
   readonly quotas: Pick<ClientQuotas, 'enter'>;
   /** Releases what the connection holds. Called once, when it is closed. */
@@ -70,7 +67,6 @@ export class PlainConnection
   readonly host: string | undefined;
   readonly group: GroupName;
   readonly key: GroupKey;
-  readonly sendBuffer: SendBuffer;
   /** Publisher info of its publications. */
   readonly info: ClientInfo;
   subscription: Subscription | undefined = undefined;
@@ -95,7 +91,7 @@ export class PlainConnection
   #endsEarly = false;
 
   constructor(context: PlainContext, wire: Wire, id: ClientId, target: PlainConnectionTarget) {
-    super(context, wire, id);
+    super(context, wire, id, jsonCodec);
     const { clock, wheel, limits } = context;
     const { identity, group, host } = target;
     this.#identity = identity;
@@ -104,9 +100,7 @@ export class PlainConnection
     this.key = groupKeyOf(identity.tenant, group);
     this.#options = context.optionsOf(group);
     this.quota = context.quotas.enter({ ...identity, address: target.address }, this);
-    const { user, info } = identity;
-    this.info = { user, client: id, ...(info === undefined ? {} : { connInfo: info }) };
-    this.sendBuffer = new SendBuffer(wire, jsonCodec, limits.maxSendBufferBytes, this, context.ticks);
+    this.info = infoOf(id, identity);
     this.#receivedAt = clock.monotonic();
     this.#bucket = new TokenBucket(limits.rate, this.#receivedAt);
     this.#endsAt = monotonicAt(clock, identity.expiresAt);

@@ -22,7 +22,8 @@ const SMALL_BYTES = 256;
  */
 export class SendBuffer {
   readonly #wire: Wire;
-  readonly #maxBytes: number;
+  /** Limit of the pending bytes. */
+  readonly maxBytes: number;
   readonly #owner: SendBufferOwner;
   readonly #codec: Codec;
   readonly #ticks: Ticks;
@@ -39,7 +40,7 @@ export class SendBuffer {
   constructor(wire: Wire, codec: Codec, maxBytes: number, owner: SendBufferOwner, ticks: Ticks) {
     this.#wire = wire;
     this.#codec = codec;
-    this.#maxBytes = maxBytes;
+    this.maxBytes = maxBytes;
     this.#owner = owner;
     this.#ticks = ticks;
   }
@@ -59,11 +60,6 @@ export class SendBuffer {
   /** Pending bytes. */
   get waitingBytes(): number {
     return this.#wire.bufferedBytes + this.#heldBytes;
-  }
-
-  /** Limit of the pending bytes. */
-  get maxBytes(): number {
-    return this.#maxBytes;
   }
 
   /**
@@ -88,7 +84,7 @@ export class SendBuffer {
   #fits(bytes: number): boolean {
     const waiting = this.#wire.bufferedBytes + this.#postedBytes;
     // Payloads encoded as JSON strings may double in size by escapes.
-    return waiting === 0 || waiting + 2 * bytes <= this.#maxBytes;
+    return waiting === 0 || waiting + 2 * bytes <= this.maxBytes;
   }
 
   /** Resolves when the client has read enough for a reply of this size, or is closed. */
@@ -102,7 +98,7 @@ export class SendBuffer {
    */
   inTurn(make: () => Promise<void>): Promise<void> {
     const before = this.#replying;
-    const own = before === undefined && this.hasRoom(this.#maxBytes / 4) ? make() : this.#afterwards(before, make);
+    const own = before === undefined && this.hasRoom(this.maxBytes / 4) ? make() : this.#afterwards(before, make);
     const settled = own.then(ignore, ignore).then(() => {
       if (this.#replying === settled) this.#replying = undefined;
     });
@@ -112,14 +108,14 @@ export class SendBuffer {
 
   async #afterwards(before: Promise<void> | undefined, make: () => Promise<void>): Promise<void> {
     await before;
-    await this.room(this.#maxBytes / 4);
+    await this.room(this.maxBytes / 4);
     if (!this.#owner.isClosed) await make();
   }
 
   /** True when so many bytes may be written now. */
   #accepts(bytes: number, reserve: number): boolean {
     const waiting = this.#wire.bufferedBytes;
-    if (waiting > 0) return waiting + bytes <= this.#maxBytes + this.#largeBytes + reserve;
+    if (waiting > 0) return waiting + bytes <= this.maxBytes + this.#largeBytes + reserve;
     this.#largeBytes = bytes > RESERVE_BYTES ? bytes : 0;
     return true;
   }
@@ -146,7 +142,7 @@ export class SendBuffer {
   }
 
   #holdFrame(frame: Buffer, held: Buffer[]): boolean {
-    if (this.#heldBytes > 0 && this.waitingBytes + frame.length > this.#maxBytes) return false;
+    if (this.#heldBytes > 0 && this.waitingBytes + frame.length > this.maxBytes) return false;
     held.push(frame);
     this.#heldBytes += frame.length;
     return true;

@@ -1,4 +1,5 @@
-import type { Bus, BusHandlers } from '@muster/bus/bus';
+import type { Bus } from '@muster/bus/bus';
+import type { BusMessage } from '@muster/bus/envelope';
 import type { GroupKey } from '@muster/bus/group-key';
 import type { StreamRetention } from '@muster/bus/streams';
 import { type GroupContext, LocalGroup } from './group.ts';
@@ -34,16 +35,15 @@ export const createGroupRegistry = ({ bus, follower, ...shared }: GroupRegistryD
     group.follower?.close();
     bus.unsubscribe(group.key);
   };
-  /** Delivers a message from the bus: the only look-up of the group on its way to the sockets. */
-  const onMessage: BusHandlers['onMessage'] = (key, message) => {
-    const group = groups.get(key);
-    if (group === undefined) return;
-    if (group.follower !== undefined && message.offset > 0) group.follower.receive(message);
-    else if (message.kind !== 'clear') group.deliver(message);
-  };
 
   return {
-    onMessage,
+    /** Delivers a message from the bus: the only look-up of the group on its way to the sockets. */
+    onMessage: (key: GroupKey, message: BusMessage): void => {
+      const group = groups.get(key);
+      if (group === undefined) return;
+      if (group.follower !== undefined && message.offset > 0) group.follower.receive(message);
+      else if (message.kind !== 'clear') group.deliver(message);
+    },
     get: (key: GroupKey): LocalGroup | undefined => groups.get(key),
     all: (): Iterable<LocalGroup> => groups.values(),
     /** Followers of the groups that retain publications. */

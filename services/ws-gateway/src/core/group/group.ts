@@ -293,8 +293,7 @@ const isExclusion = (attribute: string): boolean => attribute.startsWith('not-')
 /** Applies attributes such as `not-client=…` and `not-session=…`. */
 const notExcluded = (attributes: readonly string[]): Recipients => {
   const excluded = new Set(attributes);
-  return (members) => members.filter(({ member }) => !isExcluded(excluded, member));
+  const isExcluded = ({ id, identity }: SubscriberConnection): boolean =>
+    excluded.has(`not-client=${id}`) || excluded.has(`not-session=${identity?.sessionId}`);
+  return (members) => members.filter(({ member }) => !isExcluded(member));
 };
-
-const isExcluded = (excluded: ReadonlySet<string>, { id, identity }: SubscriberConnection): boolean =>
-  excluded.has(`not-client=${id}`) || excluded.has(`not-session=${identity?.sessionId}`);

@@ -1,7 +1,6 @@
 import type { Bus } from '@muster/bus/bus';
 import { after, type Clock } from '@muster/kit/clock';
 import type { GroupRegistry } from './group-registry.ts';
-import type { StreamFollower } from './stream-follower.ts';
 
 /** Longest delay of a publication on the bus before its group counts as behind. */
 const ARRIVAL_MS = 100;
@@ -37,7 +36,8 @@ export const createIdlePositionCheck = ({ bus, registry, clock }: PositionCheckD
     if (behind.length === 0) return;
     const before = behind.map(({ follower }) => follower.position.offset);
     await new Promise<void>((resolve) => void after(ARRIVAL_MS, resolve));
-    const stuck = behind.filter(({ follower }, index) => isStuck(follower, before[index]));
+    // A follower that advances is busy, not behind.
+    const stuck = behind.filter(({ follower: one }, at) => !one.isCurrent || one.position.offset === before[at]);
     await Promise.allSettled(stuck.map(({ follower }) => follower.repair()));
   };
 
@@ -86,7 +86,3 @@ const createRetry = ({ followers }: Pick<GroupRegistry, 'followers'>): (() => vo
   };
   return wait;
 };
-
-/** False for a follower that advances: it is busy, not behind. */
-const isStuck = (follower: StreamFollower, before: number | undefined): boolean =>
-  !follower.isCurrent || follower.position.offset === before;

@@ -3,6 +3,7 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ConnectCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ClientInfo, SubscribeResult } from '@muster/protocol/replies';
+import { infoOf } from '../connection/any-connection.ts';
 import type { ClientQuotas } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
 import { expiryOf } from '../group/subscribe-result.ts';
@@ -25,7 +26,7 @@ export const createConnect =
   (deps: ConnectDeps) =>
   (connection: Connection, command: ConnectCommand): Promise<void> | undefined => {
     if (connection.phase.is !== 'handshake') return void connection.rejectInput('second_connect');
-    const tokens = command.token === '' ? connection.tokens : [command.token];
+    const tokens = command.token === '' ? connection.upgrade.tokens : [command.token];
     connection.startConnecting();
     return authenticate(deps, connection, command, tokens);
   };
@@ -37,7 +38,7 @@ const authenticate = async (
   tokens: readonly string[],
 ): Promise<void> => {
   const result = await deps.authenticator.authenticate(
-    { tokens, origin: connection.origin, host: connection.host },
+    { tokens, origin: connection.upgrade.origin, host: connection.host },
     connection,
   );
   if (connection.isClosed) {
@@ -59,7 +60,7 @@ const openSubscriptions = async (
   command: ConnectCommand,
   identity: ClientIdentity,
 ): Promise<void> => {
-  const quota = deps.quotas.enter({ ...identity, address: connection.address }, connection);
+  const quota = deps.quotas.enter({ ...identity, address: connection.upgrade.address ?? '' }, connection);
   connection.quota = quota;
   const planned = deps.serverSubscriptions.plan(identity, command, quota);
   if (!planned.ok) {
@@ -69,7 +70,7 @@ const openSubscriptions = async (
     else connection.close(planned.close, planned.reason);
     return;
   }
-  const info = infoOf(connection, identity);
+  const info = infoOf(connection.id, identity);
   if (planned.subscriptions.length === 0) return acceptClient(deps, connection, command, { identity, info });
   try {
     const subs = await deps.serverSubscriptions.joinAll(connection, info, planned.subscriptions);
@@ -81,13 +82,6 @@ const openSubscriptions = async (
     connection.rejectConnect(command.id, ReplyError.Internal);
   }
 };
-
-/** Client info of a connection in presence, join/leave messages and its publications. */
-export const infoOf = ({ id }: Connection, { user, info }: ClientIdentity): ClientInfo => ({
-  user,
-  client: id,
-  ...(info === undefined ? {} : { connInfo: info }),
-});
 
 const reject = (
   connection: Connection,

@@ -1,8 +1,9 @@
 import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { RefreshCommand } from '@muster/protocol/commands';
+import { infoOf } from '../connection/any-connection.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
-import { type ConnectDeps, infoOf, tokenExpiryOf } from './connect.ts';
+import { type ConnectDeps, tokenExpiryOf } from './connect.ts';
 
 export type RefreshDeps = Pick<ConnectDeps, 'clock' | 'version'> & {
   readonly authenticator: Pick<SessionAuthenticator, 'refresh'>;
@@ -35,7 +36,7 @@ const refresh = async (
   if (identity.expiresAt <= clock.now()) return connection.close(CloseCode.Expired);
   // Server-side subscriptions are opened by `connect` only: the client must reconnect.
   if (!hasSameGroups(identity, before)) return connection.close(CloseCode.InsufficientState);
-  connection.updateIdentity(identity, infoOf(connection, identity));
+  connection.updateIdentity(identity, infoOf(connection.id, identity));
   const reply = { client: connection.id, version: `muster ${version}`, ...tokenExpiryOf(identity, clock) };
   connection.reply({ id, is: 'refresh', result: reply });
 };

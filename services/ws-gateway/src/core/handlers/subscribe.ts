@@ -76,13 +76,22 @@ export const createSubscribe = (deps: SubscribeDeps) => {
 };
 
 const candidateOf = (
-  deps: SubscribeDeps,
-  connection: Connection,
-  command: SubscribeCommand,
+  { maxSubscriptions, namespaces }: SubscribeDeps,
+  { memberships }: Connection,
+  { type, channel }: SubscribeCommand,
 ): GroupCandidate | CommandError => {
-  const group = checkName(deps, connection, command);
-  if (group instanceof CommandError) return group;
-  const options = deps.namespaces.optionsOf(group);
+  if (type === SHARED_POLL) return new CommandError(ReplyError.NotAvailable, onlyType0(type));
+  if (type !== 0) return new CommandError(ReplyError.PermissionDenied, onlyType0(type));
+  if (channel.length > MAX_GROUP_NAME_LENGTH) return badName(channel);
+  if (memberships.has(channel)) return new CommandError(ReplyError.AlreadySubscribed);
+  if (memberships.size >= maxSubscriptions)
+    return new CommandError(
+      ReplyError.LimitExceeded,
+      `a connection may be in ${maxSubscriptions} groups (MAX_SUBSCRIPTIONS): unsubscribe from another first`,
+    );
+  const group = parseGroupName(channel);
+  if (group === undefined) return badName(channel);
+  const options = namespaces.optionsOf(group);
   if (options === undefined) return new CommandError(ReplyError.UnknownGroup, NO_NAMESPACE);
   if (options.nameRegex?.test(group) === false)
     return new CommandError(ReplyError.BadRequest, '`channel` does not match the `channel_regex` of its namespace');
@@ -189,25 +198,6 @@ const deltasOf = (
 ): DeliveryOptions['deltas'] => {
   if (delta !== 'fossil' || !allowedDeltaTypes.includes(delta)) return undefined;
   return deltaPublish ? 'all' : 'marked';
-};
-
-/** The checks that need no group options. */
-const checkName = (
-  { maxSubscriptions }: SubscribeDeps,
-  { memberships }: Connection,
-  command: SubscribeCommand,
-): GroupName | CommandError => {
-  const { type, channel } = command;
-  if (type === SHARED_POLL) return new CommandError(ReplyError.NotAvailable, onlyType0(type));
-  if (type !== 0) return new CommandError(ReplyError.PermissionDenied, onlyType0(type));
-  if (channel.length > MAX_GROUP_NAME_LENGTH) return badName(channel);
-  if (memberships.has(channel)) return new CommandError(ReplyError.AlreadySubscribed);
-  if (memberships.size >= maxSubscriptions)
-    return new CommandError(
-      ReplyError.LimitExceeded,
-      `a connection may be in ${maxSubscriptions} groups (MAX_SUBSCRIPTIONS): unsubscribe from another first`,
-    );
-  return parseGroupName(channel) ?? badName(channel);
 };
 
 const badName = (channel: string): CommandError =>
