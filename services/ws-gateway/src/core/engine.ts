@@ -5,7 +5,7 @@ import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/runtime';
 import { CloseCode } from '@muster/protocol/codes';
-import type { ClientId, GroupName } from '@muster/protocol/ids';
+import type { ClientId } from '@muster/protocol/ids';
 import { type ControlCommand, createControlCommands } from './api/control-commands.ts';
 import { createServerApi } from './api/server-api.ts';
 import type { AppCallbacks } from './callbacks.ts';
@@ -31,7 +31,6 @@ import type { Namespaces } from './namespaces.ts';
 import { createPermissionReview, type PermissionReviewDeps } from './permission-review.ts';
 import { isAllowed } from './permissions.ts';
 import type {
-  ClientIdentity,
   ConnectionLimits,
   EngineMetrics,
   SessionAuthenticator,
@@ -152,7 +151,7 @@ export const createEngine = (deps: EngineDeps) => {
 
 export type GatewayEngine = ReturnType<typeof createEngine>;
 
-/** What the connections of a gateway share. */
+/** Dependencies that the connections of a gateway share. */
 const createParts = (deps: EngineDeps, handlers: BusHandlers) => {
   const { clock, limits, metrics } = deps;
   const bus = deps.connectBus(handlers);
@@ -183,7 +182,7 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
     maxReplyBytes: maxSendBufferBytes,
   });
   const presence = createPresence({ presence: deps.presence, namespaces, metrics, limits });
-  const dispatcher = createDispatcher({
+  const receive = createDispatcher({
     metrics,
     log: deps.log,
     maxMessageBytes: limits.maxMessageBytes,
@@ -201,8 +200,7 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
     },
   });
   return {
-    ...{ clock, random, wheel, limits, metrics, ticks },
-    receive: dispatcher.receive,
+    ...{ clock, random, wheel, limits, metrics, ticks, receive },
     drop: hub.leave,
     review: review.reviewSubscriptions,
     join: async (connection, { group, ...request }) => {
@@ -230,7 +228,16 @@ const plainContextOf = (deps: EngineDeps, parts: EngineParts): PlainContext => {
   return {
     ...{ clock, wheel, hub, limits, metrics, groupRates, quotas, ticks },
     optionsOf: namespaces.optionsOf,
-    mayUse: (identity, group) => mayUse(namespaces, identity, group),
+    mayUse: (identity, group) => {
+      const options = namespaces.optionsOf(group);
+      // The plain endpoint cannot deliver the reply of a publish callback.
+      if (options === undefined || options.publishCallback) return false;
+      const request = { identity, group, options };
+      return (
+        isAllowed({ ...request, action: 'subscribe', isSubscribed: false }) &&
+        isAllowed({ ...request, action: 'publish', isSubscribed: true })
+      );
+    },
     leave: (connection) => {
       plainConnections.delete(connection);
       quotas.leave(connection.quota, connection);
@@ -238,17 +245,6 @@ const plainContextOf = (deps: EngineDeps, parts: EngineParts): PlainContext => {
       authenticator.release(connection.identity.sessionId, connection);
     },
   };
-};
-
-const mayUse = (namespaces: Namespaces, identity: ClientIdentity, group: GroupName): boolean => {
-  const options = namespaces.optionsOf(group);
-  // The plain endpoint cannot deliver the reply of a publish callback.
-  if (options === undefined || options.publishCallback) return false;
-  const request = { identity, group, options };
-  return (
-    isAllowed({ ...request, action: 'subscribe', isSubscribed: false }) &&
-    isAllowed({ ...request, action: 'publish', isSubscribed: true })
-  );
 };
 
 const joinPlain = async (hub: Hub, connection: PlainConnection, namespaces: Namespaces): Promise<void> => {

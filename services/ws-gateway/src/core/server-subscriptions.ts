@@ -139,24 +139,20 @@ const join = (
 };
 
 /** The options of the group with the overrides of the subscription. */
-const grantOf = (connection: Connection, info: ClientInfo, { options, terms }: ServerSubscriptionPlan) => {
-  const { override = {} } = terms;
+const grantOf = (connection: Connection, info: ClientInfo, { options: ofGroup, terms }: ServerSubscriptionPlan) => {
+  const options = { ...ofGroup, ...terms.override };
   const isRetained = options.retention !== undefined;
-  const isRecoverable = isRetained && (override.forceRecovery ?? options.forceRecovery);
-  const isPositioned = isRecoverable || (isRetained && (override.forcePositioning ?? options.forcePositioning));
-  const presenceOptions = {
-    presence: override.presence ?? options.presence,
-    joinLeave: override.joinLeave ?? options.joinLeave,
-  };
+  const isRecoverable = isRetained && options.forceRecovery;
+  const isPositioned = isRecoverable || (isRetained && options.forcePositioning);
   const presence = presenceInfoOf(
-    presenceOptions,
+    options,
     connection.id,
     terms.info === undefined ? info : { ...info, chanInfo: terms.info },
   );
   const delivery = {
     encoding: connection.codec.encoding,
     isPositioned,
-    receivesJoinLeave: override.forcePushJoinLeave ?? options.forcePushJoinLeave,
+    receivesJoinLeave: options.forcePushJoinLeave,
     mayLag: options.slowPolicy === 'lag',
   };
   return { delivery, isRecoverable, presence };

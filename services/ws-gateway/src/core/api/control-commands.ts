@@ -1,5 +1,5 @@
 import { type GroupKey, tenantOf } from '@muster/bus/group-key';
-import { CLOSE_REASON, CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import { type CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { DEFAULT_TENANT, type GroupName } from '@muster/protocol/ids';
 import type { ConnectionInfo, NodeInfo } from '@muster/protocol/server-api';
@@ -162,9 +162,3 @@ const nodeInfoOf = (deps: ControlCommandDeps, tenant: string): NodeInfo => {
     uptime: Math.floor((deps.now() - deps.startedAt) / 1000),
   };
 };
-
-/** Default close of a `disconnect` call. */
-export const FORCE_DISCONNECT = {
-  code: CloseCode.ForceDisconnect,
-  reason: CLOSE_REASON[CloseCode.ForceDisconnect],
-} as const;

@@ -1,4 +1,4 @@
-import { maySendClose } from '@muster/protocol/codes';
+import { CLOSE_REASON, CloseCode, maySendClose } from '@muster/protocol/codes';
 import type { Payload } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import type { ConnectionInfo } from '@muster/protocol/server-api';
@@ -7,7 +7,7 @@ import { MAX_INFO_BYTES } from '../group/publication-size.ts';
 import type { SubscriptionOverride } from '../ports.ts';
 import { visitInSlices } from '../time-slicing.ts';
 import { badRequest } from './api-errors.ts';
-import { type ControlCommand, type ControlTarget, FORCE_DISCONNECT, type GroupSize } from './control-commands.ts';
+import type { ControlCommand, ControlTarget, GroupSize } from './control-commands.ts';
 import { MAX_GLOB_LENGTH, matchesGlob } from './glob.ts';
 import { type ApiDeps, type ApiMethod, EVERY_TENANT, type Params, requireOptions } from './params.ts';
 
@@ -189,9 +189,10 @@ const optionalTarget = (
 
 /** A close code that clients accept, with a reason that is neither empty nor JSON. */
 const disconnectOf = (given: Params | undefined): { readonly code: number; readonly reason: string } => {
-  if (given === undefined) return FORCE_DISCONNECT;
+  const byDefault = CLOSE_REASON[CloseCode.ForceDisconnect];
+  if (given === undefined) return { code: CloseCode.ForceDisconnect, reason: byDefault };
   const code = given.integer('code');
-  const reason = given.text('reason') || FORCE_DISCONNECT.reason;
+  const reason = given.text('reason') || byDefault;
   if (!maySendClose(code, reason)) {
     throw given.bad('code', 'must be 3000 to 4999, with a reason of at most 123 bytes that is not JSON');
   }

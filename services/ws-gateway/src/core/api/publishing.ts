@@ -55,7 +55,10 @@ export const publishingMethods = (deps: ApiDeps, onFault: (error: unknown) => vo
     broadcast: async (params, tenant) => {
       if (!params.has('channels')) throw params.missing('channels');
       const channels = params.texts('channels');
-      requireBroadcastSize(channels.length);
+      if (channels.length === 0) throw badRequest('`channels` is empty');
+      if (channels.length > MAX_BROADCAST) {
+        throw badRequest(`\`channels\` has more than ${MAX_BROADCAST} groups: send several broadcasts`);
+      }
       const read = readMessage(params);
       const message = { ...read, encoded: encodePublicationFields(read.publication) };
       const width = sliceWidth(message);
@@ -73,14 +76,6 @@ export const publishingMethods = (deps: ApiDeps, onFault: (error: unknown) => vo
       return `{"responses":[${responses.concat(Array(untried).fill(responseOf(NOT_TRIED))).join(',')}]}`;
     },
   };
-};
-
-/** Throws {@link ApiError} for a broadcast to no group, or to too many. */
-export const requireBroadcastSize = (count: number): void => {
-  if (count === 0) throw badRequest('`channels` is empty');
-  if (count > MAX_BROADCAST) {
-    throw badRequest(`\`channels\` has more than ${MAX_BROADCAST} groups: send several broadcasts`);
-  }
 };
 
 /** Groups of one slice. Each publication is written twice: to the stream and to its subscribers. */

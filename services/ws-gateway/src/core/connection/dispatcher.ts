@@ -24,18 +24,15 @@ const COMMANDS_PER_TURN = 64;
 /** Bytes of pending publications of one connection above which its next publication waits. */
 const MAX_PENDING_PUBLISH_BYTES = 262_144;
 
-/** Dispatches the commands of each client to their handlers, in order. */
-export const createDispatcher = ({
-  handlers,
-  metrics,
-  log,
-  maxMessageBytes,
-}: {
+export interface DispatcherDeps {
   readonly maxMessageBytes: number;
   readonly handlers: Handlers;
   readonly metrics: EngineMetrics;
   readonly log: Logger;
-}) => {
+}
+
+/** Dispatches the commands of each client to their handlers, in order. */
+export const createDispatcher = ({ handlers, metrics, log, maxMessageBytes }: DispatcherDeps) => {
   /** Starts queued commands. A command that must wait blocks all later commands. */
   const proceed = (connection: Connection): void => {
     const { waiting } = connection;
@@ -86,21 +83,19 @@ export const createDispatcher = ({
     connection.close(CloseCode.InternalError);
   };
 
-  return {
-    receive: (connection: Connection, frame: string | Buffer) => {
-      const bytes = Buffer.byteLength(frame);
-      metrics.receivedBytes(bytes);
-      if (bytes > maxMessageBytes && connection.codec.hasLonger(frame, maxMessageBytes)) {
-        metrics.refused('too_big');
-        return connection.close(CloseCode.TooBig);
-      }
-      const decoded = connection.codec.decode(frame);
-      if (!decoded.ok) return connection.rejectInput(decoded.why);
-      const idle = connection.waiting.length === 0;
-      for (const command of decoded.commands) connection.waiting.push(command);
-      if (idle) proceed(connection);
-      else regulate(connection);
-    },
+  return (connection: Connection, frame: string | Buffer): void => {
+    const bytes = Buffer.byteLength(frame);
+    metrics.receivedBytes(bytes);
+    if (bytes > maxMessageBytes && connection.codec.hasLonger(frame, maxMessageBytes)) {
+      metrics.refused('too_big');
+      return connection.close(CloseCode.TooBig);
+    }
+    const decoded = connection.codec.decode(frame);
+    if (!decoded.ok) return connection.rejectInput(decoded.why);
+    const idle = connection.waiting.length === 0;
+    for (const command of decoded.commands) connection.waiting.push(command);
+    if (idle) proceed(connection);
+    else regulate(connection);
   };
 };
 

@@ -122,28 +122,26 @@ export class PlainConnection
 
   onFrame(frame: string | Buffer): void {
     if (this.isClosed) return;
-    if (typeof frame === 'string') this.#onFrame(frame);
-    else {
-      this.context.metrics.refused('binary');
+    const { clock, limits, metrics } = this.context;
+    if (typeof frame !== 'string') {
+      metrics.refused('binary');
       this.close(CloseCode.BadRequest);
+      return;
     }
-  }
-
-  #onFrame(text: string): void {
-    this.#receivedAt = this.context.clock.monotonic();
-    if (Buffer.byteLength(text) > this.context.limits.maxMessageBytes) {
-      this.context.metrics.refused('too_big');
+    this.#receivedAt = clock.monotonic();
+    if (Buffer.byteLength(frame) > limits.maxMessageBytes) {
+      metrics.refused('too_big');
       this.close(CloseCode.TooBig);
       return;
     }
-    if (isHeartbeat(text)) {
-      this.context.metrics.received('heartbeat');
+    if (isHeartbeat(frame)) {
+      metrics.received('heartbeat');
       this.sendBuffer.write(HEARTBEAT_FRAME);
       return;
     }
-    this.context.metrics.received('publish');
+    metrics.received('publish');
     if (!this.#takePublication()) return;
-    const data = payloadOf(text);
+    const data = payloadOf(frame);
     if (this.#options !== undefined && !acceptsPayload(this.#options, data, false)) {
       this.sendBuffer.write(BAD_FORMAT_FRAME);
     } else if (this.quota.takeBytes(Buffer.byteLength(data))) this.#publish(data);

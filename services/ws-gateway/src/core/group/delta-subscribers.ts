@@ -75,7 +75,8 @@ export class DeltaSubscribers {
   /** Starts delivery to a subscription, with a whole publication first. */
   add(subscription: Subscription): void {
     this.#isAlways = subscription.deltas === 'all';
-    subscription.enter(this.#listsOf(subscription).fresh);
+    const { form } = subscription;
+    subscription.enter(this.#lists[form === 'plain' ? 'json' : form].fresh);
   }
 
   membersOf(form: Form): Subscription[] {
@@ -119,10 +120,6 @@ export class DeltaSubscribers {
       messages.map((message) => new Encoded(message, undefined)),
       false,
     );
-  }
-
-  #listsOf({ form }: Subscription): Lists {
-    return this.#lists[form === 'plain' ? 'json' : form];
   }
 
   #encodingsOf(messages: readonly BusMessage[]): Encoded[] {

@@ -19,13 +19,8 @@ export interface SubscriptionStart {
 }
 
 /** The `subscribe` result: delivery options, position and recovered publications. */
-export const subscribeResult = ({
-  delivery,
-  isRecoverable,
-  groupId,
-  start,
-  requested,
-}: SubscriptionStart): SubscribeResult => {
+export const subscribeResult = (subscribed: SubscriptionStart): SubscribeResult => {
+  const { delivery, isRecoverable, groupId, start, requested } = subscribed;
   const { encoding, deltas, filter } = delivery;
   const options = {
     ...(deltas === undefined ? {} : { delta: true }),

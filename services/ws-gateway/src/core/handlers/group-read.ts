@@ -3,7 +3,7 @@ import { ReplyError } from '@muster/protocol/codes';
 import { groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { GroupAction } from '@muster/session/grants';
 import type { Connection } from '../connection/connection.ts';
-import type { GroupOptions, Namespaces } from '../namespaces.ts';
+import type { Namespaces } from '../namespaces.ts';
 import { isAllowed, type PermissionRequest } from '../permissions.ts';
 import { NO_NAMESPACE } from './command-error.ts';
 
@@ -11,20 +11,16 @@ export interface GroupReadDeps {
   readonly namespaces: Namespaces;
 }
 
-/** A read of a configured group. Unavailable features are reported before missing permissions. */
-export interface GroupReadRequest {
-  readonly key: GroupKey;
-  readonly options: GroupOptions;
-  readonly isAllowed: boolean;
-}
-
-/** The checks that all reads of a group have in common; undefined when the command has been answered. */
+/**
+ * The checks that all reads of a group have in common; undefined when the command has been answered. The caller reports missing
+ * permissions, after unavailable features.
+ */
 export const authorizeGroupRead = (
   { namespaces }: GroupReadDeps,
   connection: Connection,
   { id, channel }: { readonly id: number; readonly channel: string },
   action: GroupAction,
-): GroupReadRequest | undefined => {
+) => {
   const { phase, memberships } = connection;
   if (phase.is !== 'live') return undefined;
   if (channel === '') return void connection.rejectInput('no_group');
