@@ -83,7 +83,7 @@ export const createDispatcher = ({ handlers, metrics, log, maxMessageBytes }: Di
     connection.close(CloseCode.InternalError);
   };
 
-  return (connection: Connection, frame: string | Buffer): void => {
+  return (connection: Connection, frame: string | Buffer) => {
     const bytes = Buffer.byteLength(frame);
     metrics.receivedBytes(bytes);
     if (bytes > maxMessageBytes && connection.codec.hasLonger(frame, maxMessageBytes)) {
