@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startFleet } from '@muster/fleet/fleet';
-import { alertNames, recordedSeries } from '@muster/observability/expressions';
 import { until } from '@muster/testkit/wait';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { alertNames, recordedSeries } from '../observability/expressions.ts';
 import { findPrometheusProgram } from '../observability/prometheus-program.ts';
 
 const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;

@@ -3,9 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { findProgram } from '@muster/local/programs';
-import { alertNames } from '@muster/observability/expressions';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { alertNames } from './expressions.ts';
 
 const run = promisify(execFile);
 const DEPLOY = resolve(import.meta.dirname, '../../deploy');

@@ -1,6 +1,7 @@
 import { CHAPTERS, type Chapter } from '@muster/telemetry/metric-catalogue';
 import { OBJECTIVES } from './objectives.ts';
 import { graph, type PanelSpec, panelOf, processPanels, stat } from './panels.ts';
+import { LONG_WINDOWS, SHORT_WINDOWS } from './slo-rules.ts';
 
 /** A row of panels. */
 export interface Row {
@@ -29,23 +30,13 @@ const ZERO_IS_GOOD = [
 
 /** Rows of a dashboard from the catalogue, in its order. */
 const catalogueRows = (board: Chapter['board']): Row[] => {
-  const rows = new Map<string, PanelSpec[]>();
-  for (const chapter of CHAPTERS.filter((each) => each.board === board)) {
-    for (const [name, metric] of Object.entries(chapter.metrics)) {
-      const { row } = metric.panel;
-      rows.set(row, [...(rows.get(row) ?? []), panelOf(name, metric)]);
-    }
-  }
-  return [...rows].map(([title, panels]) => ({ title, panels }));
+  const metrics = CHAPTERS.filter((each) => each.board === board).flatMap((each) => Object.entries(each.metrics));
+  const rows = Map.groupBy(metrics, ([, { panel }]) => panel.row);
+  return [...rows].map(([title, entries]) => ({
+    title,
+    panels: entries.map(([name, metric]) => panelOf(name, metric)),
+  }));
 };
-
-const budgetLeft = (name: string, width: number): PanelSpec =>
-  stat(`Remaining budget: ${name}`, {
-    expr: `slo:budget_left:ratio{slo="${name}"}`,
-    unit: 'percentunit',
-    width,
-    steps: BUDGET,
-  });
 
 const connections = (kind: string): string => `sum(max by (service) (fleet_capacity_connections{kind="${kind}"}))`;
 
@@ -78,7 +69,13 @@ const overview: Row = {
 
 const objectiveRow: Row = {
   title: 'Objectives',
-  panels: OBJECTIVES.map(({ name }) => budgetLeft(name, 4)),
+  panels: OBJECTIVES.map(({ name }) =>
+    stat(`Remaining budget: ${name}`, {
+      expr: `slo:budget_left:ratio{slo="${name}"}`,
+      unit: 'percentunit',
+      steps: BUDGET,
+    }),
+  ),
 };
 
 const slo: Board = {
@@ -103,25 +100,21 @@ const slo: Board = {
     ...OBJECTIVES.map(({ name, title }) => ({
       title: `${name}: ${title}`,
       panels: [
-        {
-          ...graph('Burn rate by window', 'none', [
-            ...['5m', '30m', '1h', '2h', '6h', '1d', '3d'].map((window) => ({
-              expr: `slo:errors:ratio_rate${window}{slo="${name}"} / slo:budget:ratio{slo="${name}"}`,
-              legend: window,
-            })),
-          ]),
+        graph('Burn rate by window', 'none', {
+          targets: [...SHORT_WINDOWS, ...LONG_WINDOWS].map((window) => ({
+            expr: `slo:errors:ratio_rate${window}{slo="${name}"} / slo:budget:ratio{slo="${name}"}`,
+            legend: window,
+          })),
           width: 12,
-        },
-        {
-          ...graph('Events per second', 'cps', [{ expr: `slo:events:rate5m{slo="${name}"}`, legend: 'total' }]),
+        }),
+        graph('Events per second', 'cps', {
+          targets: [{ expr: `slo:events:rate5m{slo="${name}"}`, legend: 'total' }],
           width: 6,
-        },
-        {
-          ...graph('Remaining budget', 'percentunit', [
-            { expr: `slo:budget_left:ratio{slo="${name}"}`, legend: 'remaining' },
-          ]),
+        }),
+        graph('Remaining budget', 'percentunit', {
+          targets: [{ expr: `slo:budget_left:ratio{slo="${name}"}`, legend: 'remaining' }],
           width: 6,
-        },
+        }),
       ],
     })),
   ],

@@ -58,31 +58,24 @@ export const ANNOTATIONS = [
   },
 ];
 
+/** A variable with the values of a label of the metric `of`. `allValue` is the regular expression of "All". */
+const labelVariable = (name: string, label: string, { of, ...all }: { of: string; allValue?: string }) => ({
+  name,
+  label,
+  type: 'query',
+  datasource: DATASOURCE,
+  query: { query: `label_values(${of}, ${name})`, refId: name },
+  refresh: 2,
+  includeAll: true,
+  ...all,
+  multi: true,
+  current: { selected: true, text: ['All'], value: ['$__all'] },
+});
+
 const VARIABLES = [
   { name: 'datasource', label: 'Prometheus', type: 'datasource', query: 'prometheus' },
-  {
-    name: 'service',
-    label: 'Service',
-    type: 'query',
-    datasource: DATASOURCE,
-    query: { query: 'label_values(service_build_info, service)', refId: 'service' },
-    refresh: 2,
-    includeAll: true,
-    allValue: '.+',
-    multi: true,
-    current: { selected: true, text: ['All'], value: ['$__all'] },
-  },
-  {
-    name: 'instance',
-    label: 'Instance',
-    type: 'query',
-    datasource: DATASOURCE,
-    query: { query: 'label_values(service_build_info{service=~"$service"}, instance)', refId: 'instance' },
-    refresh: 2,
-    includeAll: true,
-    multi: true,
-    current: { selected: true, text: ['All'], value: ['$__all'] },
-  },
+  labelVariable('service', 'Service', { of: 'service_build_info', allValue: '.+' }),
+  labelVariable('instance', 'Instance', { of: 'service_build_info{service=~"$service"}' }),
 ];
 
 /** Panels with ids and positions: rows from top to bottom, panels from left to right within 24 columns. */
@@ -120,15 +113,14 @@ const renderPanel = (spec: PanelSpec, id: number, gridPos: object): object => ({
   id,
   type: spec.type,
   title: spec.title,
-  ...(spec.description === undefined ? {} : { description: spec.description }),
+  description: spec.description,
   datasource: DATASOURCE,
   gridPos,
   fieldConfig: {
     defaults: {
       unit: spec.unit,
-      ...(spec.min === undefined ? {} : { min: spec.min }),
-      ...(spec.max === undefined ? {} : { max: spec.max }),
-      ...(spec.steps === undefined ? {} : { thresholds: { mode: 'absolute', steps: spec.steps } }),
+      min: spec.min,
+      thresholds: spec.steps && { mode: 'absolute', steps: spec.steps },
     },
     overrides: [],
   },
@@ -154,5 +146,4 @@ const OPTIONS = {
     graphMode: 'area',
   },
   table: { showHeader: true },
-  'state-timeline': {},
 } as const;

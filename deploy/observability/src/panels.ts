@@ -10,14 +10,13 @@ export interface PanelTarget {
 export interface PanelSpec {
   readonly title: string;
   readonly description?: string;
-  readonly type: 'timeseries' | 'stat' | 'table' | 'state-timeline';
+  readonly type: 'timeseries' | 'stat' | 'table';
   readonly unit: string;
   readonly targets: readonly PanelTarget[];
   /** Columns, of 24. */
   readonly width: number;
   readonly height: number;
   readonly min?: number;
-  readonly max?: number;
   /** Thresholds of a stat, ascending; `null` is the lowest. */
   readonly steps?: readonly { readonly color: 'red' | 'orange' | 'green'; readonly value: number | null }[];
 }
@@ -25,41 +24,33 @@ export interface PanelSpec {
 const SELECTED = '{instance=~"$instance"}';
 const WINDOW = '$__rate_interval';
 const GRAFANA_UNITS = { seconds: 's', bytes: 'bytes', ratio: 'none', time: 's', count: 'short' } as const;
-const WIDTH = 8;
-const HEIGHT = 7;
 
 /** A time series panel. */
-export const graph = (title: string, unit: string, targets: readonly PanelTarget[]): PanelSpec => ({
-  title,
-  type: 'timeseries',
-  unit,
-  targets,
-  width: WIDTH,
-  height: HEIGHT,
-  min: 0,
-});
+export const graph = (
+  title: string,
+  unit: string,
+  { targets, width = 8 }: { targets: readonly PanelTarget[]; width?: number },
+): PanelSpec => ({ title, type: 'timeseries', unit, targets, width, height: 7, min: 0 });
 
 /** A single-value panel. */
 export const stat = (
   title: string,
-  { expr, unit, width = 4, steps }: { expr: string; unit: string; width?: number; steps?: PanelSpec['steps'] },
+  { expr, unit, steps }: { expr: string; unit: string; steps?: PanelSpec['steps'] },
 ): PanelSpec => ({
   title,
   type: 'stat',
   unit,
   targets: [{ expr, legend: '' }],
-  width,
+  width: 4,
   height: 4,
   ...(steps === undefined ? {} : { steps }),
 });
 
 /** The panel of a metric of the catalogue. */
 export const panelOf = (name: string, metric: Metric): PanelSpec => ({
-  ...graph(titleOf(metric), panelUnit(name, metric), targetsOf(name, metric)),
+  ...graph(metric.help.replace(/\.$/, ''), panelUnit(name, metric), { targets: targetsOf(name, metric) }),
   description: `${name}: ${metric.help}`,
 });
-
-const titleOf = ({ help }: Metric): string => help.replace(/\.$/, '');
 
 const panelUnit = (name: string, { kind }: Metric): string => {
   const unit = unitOf(name);
@@ -95,7 +86,7 @@ const displayOf = ({ kind, panel }: Metric) =>
 export const processPanels = (service: string): PanelSpec[] => {
   const selector = `{service=~"${service}",instance=~"$instance"}`;
   const perInstance = (title: string, unit: string, expr: string) =>
-    graph(title, unit, [{ expr, legend: '{{instance}}' }]);
+    graph(title, unit, { targets: [{ expr, legend: '{{instance}}' }] });
   return [
     perInstance('Event loop lag, p99', 's', `max by (instance) (nodejs_eventloop_lag_p99_seconds${selector})`),
     perInstance('CPU', 'percentunit', `sum by (instance) (rate(process_cpu_seconds_total${selector}[${WINDOW}]))`),

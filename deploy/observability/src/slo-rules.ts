@@ -10,8 +10,8 @@ import {
 import { alert, type Rule, type RuleGroup } from './prometheus-rules.ts';
 
 /** Windows of the alerts. The short windows are evaluated at the default interval, the long windows every two minutes. */
-const SHORT_WINDOWS = ['5m', '30m', '1h'] as const;
-const LONG_WINDOWS = ['2h', '6h', '1d', '3d'] as const;
+export const SHORT_WINDOWS = ['5m', '30m', '1h'] as const;
+export const LONG_WINDOWS = ['2h', '6h', '1d', '3d'] as const;
 const RUNBOOKS = 'deploy/prometheus/runbooks-slo.md';
 
 const over = (expression: string, window: string): string => expression.replaceAll('$window', window);
@@ -20,19 +20,21 @@ const over = (expression: string, window: string): string => expression.replaceA
 const badOf = ({ bad, events }: Objective, window: string): string =>
   `((${over(bad, window)}) or 0 * ${over(events, window)})`;
 
+const recording = (record: string, { name }: Objective, expr: string): Rule => ({
+  record,
+  expr,
+  labels: { slo: name },
+});
+
 const recordings = (windows: readonly string[]): Rule[] =>
   OBJECTIVES.flatMap((objective) =>
     windows.flatMap((window) => [
-      {
-        record: `slo:events:rate${window}`,
-        expr: over(objective.events, window),
-        labels: { slo: objective.name },
-      },
-      {
-        record: `slo:errors:ratio_rate${window}`,
-        expr: `${badOf(objective, window)} / ${over(objective.events, window)}`,
-        labels: { slo: objective.name },
-      },
+      recording(`slo:events:rate${window}`, objective, over(objective.events, window)),
+      recording(
+        `slo:errors:ratio_rate${window}`,
+        objective,
+        `${badOf(objective, window)} / ${over(objective.events, window)}`,
+      ),
     ]),
   );
 
@@ -45,22 +47,16 @@ const burns = ({ long, short, factor }: Burn): string =>
 
 const budgets: RuleGroup = {
   name: 'slo-budgets',
-  rules: OBJECTIVES.map(({ name, target }) => ({
-    record: 'slo:budget:ratio',
-    expr: `vector(${rounded(1 - target)})`,
-    labels: { slo: name },
-  })),
+  rules: OBJECTIVES.map((objective) =>
+    recording('slo:budget:ratio', objective, `vector(${Number((1 - objective.target).toFixed(6))})`),
+  ),
 };
 
 const month: RuleGroup = {
   name: 'slo-month',
   interval: '2m',
   rules: [
-    ...OBJECTIVES.map((objective) => ({
-      record: 'slo:errors:rate5m',
-      expr: badOf(objective, '5m'),
-      labels: { slo: objective.name },
-    })),
+    ...OBJECTIVES.map((objective) => recording('slo:errors:rate5m', objective, badOf(objective, '5m'))),
     {
       record: 'slo:budget_left:ratio',
       expr: '1 - (avg_over_time(slo:errors:rate5m[30d]) / avg_over_time(slo:events:rate5m[30d])) / slo:budget:ratio',
@@ -94,10 +90,6 @@ const alerts: RuleGroup = {
     }),
   ],
 };
-
-function rounded(value: number): number {
-  return Number(value.toFixed(6));
-}
 
 /** Recording and alerting rules of the objectives. */
 export const SLO_GROUPS: readonly RuleGroup[] = [

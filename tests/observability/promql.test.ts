@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { expressions, recordedSeries } from './expressions.ts';
 import { problemsOf } from './promql.ts';
 
 const recorded = new Map([['slo:budget:ratio', ['slo']]]);
@@ -26,4 +27,12 @@ test.each([
   ['slo:other:ratio > 1', 'unknown metric slo:other:ratio'],
 ])('[OBS2] %s is reported', (expression, problem) => {
   expect(problemsOf(expression, recorded)).toContain(problem);
+});
+
+test('[OBS2] rules, annotations and panels use only what the catalogue has', () => {
+  const recorded = recordedSeries();
+  const problems = expressions().flatMap(({ where, expr }) =>
+    problemsOf(expr, recorded).map((problem) => `${where}: ${problem}`),
+  );
+  expect(problems).toEqual([]);
 });

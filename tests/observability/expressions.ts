@@ -1,7 +1,7 @@
-import { ALERT_GROUPS } from './alerts.ts';
-import { BOARDS } from './dashboards.ts';
-import { ANNOTATIONS } from './grafana.ts';
-import { SLO_GROUPS } from './slo-rules.ts';
+import { ALERT_GROUPS } from '@muster/observability/alerts';
+import { BOARDS } from '@muster/observability/dashboards';
+import { ANNOTATIONS } from '@muster/observability/grafana';
+import { SLO_GROUPS } from '@muster/observability/slo-rules';
 
 /** A PromQL expression, and the rule or panel that contains it. */
 export interface Expression {
