@@ -15,47 +15,42 @@ const prepare = ({ withConsole }) =>
     return tools;
   });
 
+/** A command that runs a program of the checkout. */
+const program =
+  (path, { withConsole = false, ...options } = {}) =>
+  async () => {
+    const tools = await prepare({ withConsole });
+    return runAttached(tools.node, [path, ...args], { env: tools.env, ...options });
+  };
+
+/** A command that runs tests. */
+const tests = (run) => async () => run(await prepare({ withConsole: true }), args);
+const suite = (name) => tests((tools) => runSuite(tools, name, args));
+
+const wantsHelp = args.includes('--help') || args.includes('-h');
+
 const COMMANDS = {
   setup: async () => {
     await prepare({ withConsole: true });
     log('setup is complete');
     return 0;
   },
-  start: async () => {
-    const wantsHelp = args.includes('--help') || args.includes('-h');
-    const tools = await prepare({ withConsole: !wantsHelp });
-    return runAttached(tools.node, ['deploy/fleet/src/main.ts', ...args], { env: tools.env, channel: true });
-  },
+  start: program('deploy/fleet/src/main.ts', { withConsole: !wantsHelp, channel: true }),
   generate: async () => {
     const tools = await prepare({ withConsole: false });
     const code = await runAttached(tools.node, ['deploy/observability/src/main.ts'], { env: tools.env });
     if (code !== 0) return code;
     return runAttached(tools.node, ['tests/architecture/generate.ts'], { env: tools.env });
   },
-  pack: async () => {
-    const tools = await prepare({ withConsole: false });
-    return runAttached(tools.node, ['deploy/publish/pack.mjs', ...args], { env: tools.env });
-  },
-  coverage: async () => runCoverage(await prepare({ withConsole: true }), args),
-  publish: async () => {
-    const tools = await prepare({ withConsole: false });
-    return runAttached(tools.node, ['deploy/publish/publish.mjs', ...args], { env: tools.env });
-  },
-  bench: async () => {
-    const tools = await prepare({ withConsole: true });
-    return runAttached(tools.node, ['tests/bench/main.ts', ...args], { env: tools.env });
-  },
-  test: async () => {
-    const tools = await prepare({ withConsole: true });
-    return runTests(tools, args);
-  },
-  'test:chaos': async () => runSuite(await prepare({ withConsole: true }), 'chaos', args),
-  'test:documents': async () => runSuite(await prepare({ withConsole: true }), 'documents', args),
-  'test:compose': async () => runSuite(await prepare({ withConsole: true }), 'compose', args),
-  conformance: async () => {
-    const tools = await prepare({ withConsole: false });
-    return runAttached(tools.node, ['tests/conformance/main.ts', ...args], { env: tools.env });
-  },
+  pack: program('deploy/publish/pack.mjs'),
+  coverage: tests(runCoverage),
+  publish: program('deploy/publish/publish.mjs'),
+  bench: program('tests/bench/main.ts', { withConsole: true }),
+  test: tests(runTests),
+  'test:chaos': suite('chaos'),
+  'test:documents': suite('documents'),
+  'test:compose': suite('compose'),
+  conformance: program('tests/conformance/main.ts'),
 };
 
 const run = COMMANDS[command];

@@ -1,8 +1,8 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import {
+  instancesOf,
   type LauncherEnvironment,
   opsUrlOf,
-  type PlannedInstance,
   prometheusUrlOf,
   publicUrlOf,
   type ServiceKind,
@@ -45,15 +45,14 @@ export const describeFleet = (
   environment: LauncherEnvironment,
   { startedAt, pidOf }: { startedAt: Date; pidOf: (name: string) => number | undefined },
 ): FleetDescription => {
-  const member = (instance: PlannedInstance): FleetMember => ({
-    name: instance.name,
-    url: urlOf(instance),
-    opsUrl: opsUrlOf(instance),
-    pid: pidOf(instance.name) ?? 0,
-  });
   const prometheusUrl = prometheusUrlOf(environment.plan);
-  const members = (kind: ServiceKind) =>
-    environment.plan.instances.filter((instance) => instance.kind === kind).map(member);
+  const members = (kind: ServiceKind): FleetMember[] =>
+    instancesOf(environment.plan, kind).map((instance) => ({
+      name: instance.name,
+      url: urlOf(instance),
+      opsUrl: opsUrlOf(instance),
+      pid: pidOf(instance.name) ?? 0,
+    }));
   return {
     publicUrl: publicUrlOf(environment.plan),
     sessionServices: members('session-service'),

@@ -6,37 +6,35 @@ import { type DirectoryLock, lockDirectory } from '@muster/local/directory-lock'
 import { isPortFree, portHolder } from '@muster/local/ports';
 import { findPrometheus } from '@muster/local/prometheus';
 import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './fleet-description.ts';
-import { type LauncherEnvironment, type Plan, planFleet, publicUrlOf, type ServiceKind, wantedPorts } from './plan.ts';
+import {
+  DEFAULT_SIZE,
+  type FleetSize,
+  instancesOf,
+  type LauncherEnvironment,
+  type Plan,
+  type PlannedInstance,
+  planFleet,
+  publicUrlOf,
+  type ServiceKind,
+  wantedPorts,
+} from './plan.ts';
 import { createProcessGroup, type ProcessGroup } from './process-group.ts';
 import { loadSecrets } from './secrets.ts';
 import { prometheusSpec, proxySpec, serviceSpec, untilHealthy } from './server-specs.ts';
-import { configuredStores, startStores, wipeStores } from './stores.ts';
+import { configuredStores, settleAll, startStores, wipeStores } from './stores.ts';
 
 const DEFAULT_DATA_DIR = fileURLToPath(new URL('../../../.muster', import.meta.url));
-const DEFAULT_PORT = 8_080;
-const DEFAULT_BASE_PORT = 8_100;
-const DEFAULT_GATEWAYS = 2;
-const DEFAULT_AGGREGATORS = 1;
 const PORT_RECHECK_MS = 200;
 /** Permission of others to enter a directory. */
 const EXECUTE_FOR_OTHERS = 0o001;
 
 /** Options of {@link startFleet}. */
-export interface LocalFleetOptions {
+export interface LocalFleetOptions extends Partial<FleetSize> {
   /** Environment of the services; `DATABASE_URL` and `REDIS_URL` replace the local stores. */
   readonly env: NodeJS.ProcessEnv;
-  readonly gateways?: number;
-  readonly sessions?: number;
-  readonly aggregators?: number;
-  /** Port of the load balancer; 0 selects a free port. */
-  readonly port?: number;
-  /** First port of the services, see `--help`; 0 selects free ports. */
-  readonly basePort?: number;
   readonly dataDir?: string | undefined;
   /** Starts with empty stores. */
   readonly fresh?: boolean;
-  /** Starts Prometheus, which must be installed or installable. */
-  readonly observability?: boolean;
   /** Receives progress and crashes. */
   readonly log?: (line: string) => void;
   /** Aborts the start; started processes are stopped. */
@@ -97,33 +95,25 @@ const startAll = async (
 ): Promise<LauncherEnvironment> => {
   const { env, log, signal, entryPoints = {} } = options;
   const logDir = join(dataDir, 'logs');
-  const plan = await planFleet({
-    gateways: options.gateways ?? DEFAULT_GATEWAYS,
-    sessions: options.sessions ?? 1,
-    aggregators: options.aggregators ?? DEFAULT_AGGREGATORS,
-    port: options.port ?? DEFAULT_PORT,
-    basePort: options.basePort ?? DEFAULT_BASE_PORT,
-    observability: options.observability ?? false,
-  });
+  const plan = await planFleet({ ...DEFAULT_SIZE, ...options });
   await assertPortsFree(plan, env);
   const prometheus = options.observability ? await findPrometheus({ env, log }) : undefined;
   const secrets = loadSecrets(join(dataDir, 'secrets.json'), env);
   const urls = await startStores({ env, plan, dataDir, logDir, log, signal, supervise: processes.addStore });
   const environment: LauncherEnvironment = { env, plan, secrets, ...urls };
 
-  const [first, ...others] = plan.instances;
-  const launch = async (instance: (typeof plan.instances)[number]) => {
+  const launch = async (instance: PlannedInstance) => {
     await processes.addService(serviceSpec(instance, environment, { logDir, entryPoints })).start(signal);
     log(`${instance.name} is ready on port ${instance.port}`);
   };
   // Further session services wait for the first, which migrates the database.
-  const waiting = others.filter((instance) => instance.kind === 'session-service');
-  const free = others.filter((instance) => instance.kind !== 'session-service');
   const startSessionServices = async () => {
+    const [first, ...waiting] = instancesOf(plan, 'session-service');
     if (first !== undefined) await launch(first);
     await settleAll(waiting.map(launch));
   };
-  await settleAll([startSessionServices(), ...free.map(launch)]);
+  const others = plan.instances.filter(({ kind }) => kind !== 'session-service');
+  await settleAll([startSessionServices(), ...others.map(launch)]);
 
   await processes.addProxy(await proxySpec(environment, { dataDir, logDir, log })).start(signal);
   log(`HAProxy is ready on port ${plan.publicPort}`);
@@ -159,12 +149,12 @@ const createRunningFleet = (
     return stopping;
   };
   return {
-    publicUrl: describe().publicUrl,
+    publicUrl: publicUrlOf(environment.plan),
     dataDir,
     describe,
     kill: (name, signal) => void processes.named(name).kill(signal),
-    halt: (name) => processes.named(name).halt(),
-    resume: (name) => processes.named(name).resume(),
+    halt: (name) => processes.named(name).stop(),
+    resume: (name) => processes.named(name).start(),
     lastLines: (name) => processes.named(name).lastLines(),
     stop,
     [Symbol.asyncDispose]: stop,
@@ -212,10 +202,4 @@ const assertPortsFree = async (plan: Plan, env: NodeJS.ProcessEnv): Promise<void
 const portsInUse = async <T extends { port: number }>(planned: readonly T[]): Promise<T[]> => {
   const free = await Promise.all(planned.map(({ port }) => isPortFree(port)));
   return planned.filter((_, index) => !free[index]);
-};
-
-/** Waits until all have settled, so that nothing is starting during the clean-up; then rethrows the first failure. */
-const settleAll = async (work: readonly Promise<void>[]): Promise<void> => {
-  const failed = (await Promise.allSettled(work)).find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
 };

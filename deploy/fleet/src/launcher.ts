@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { type LocalFleetOptions, startFleet } from './fleet.ts';
 import type { LauncherOptions } from './options.ts';
 import { summaryOf } from './summary.ts';
@@ -26,8 +27,8 @@ export const runLauncher = async (
     });
     if (!stopSignals.stop.aborted) {
       print(summaryOf(fleet.describe(), { dataDir: fleet.dataDir, seconds: seconds() }));
+      await once(stopSignals.stop, 'abort');
     }
-    await aborted(stopSignals.stop);
     await fleet.stop();
     print('Stopped.');
     return 0;
@@ -68,9 +69,3 @@ const listenForStopSignals = (): { stop: AbortSignal; kill: AbortSignal } => {
   });
   return { stop: stopping.signal, kill: killing.signal };
 };
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { DEFAULT_SIZE, type FleetSize } from './plan.ts';
 
 /** Fewer than the 100 ports between the ports of two services. */
 const MAX_REPLICAS = 90;
@@ -7,19 +8,10 @@ const MAX_PORT = 65_535;
 const PORT_SPAN = 1_300;
 
 /** Options of the command line. */
-export interface LauncherOptions {
-  readonly gateways: number;
-  readonly sessions: number;
-  readonly aggregators: number;
-  /** Port of the load balancer; 0 selects a free port. */
-  readonly port: number;
-  /** Port of the first session service; other ports are offsets from it. 0 selects free ports. */
-  readonly basePort: number;
+export interface LauncherOptions extends FleetSize {
   /** Directory for data, logs and secrets; default `.muster`. */
   readonly data: string | undefined;
   readonly fresh: boolean;
-  /** True to start Prometheus. */
-  readonly observability: boolean;
 }
 
 export const HELP = `npm start -- [options]      starts the fleet on this machine, on loopback
@@ -53,11 +45,11 @@ export const parseOptions = (argv: readonly string[]): ParsedOptions => {
     const { values } = parseArgs({
       args: [...argv],
       options: {
-        gateways: { type: 'string', default: '2' },
-        sessions: { type: 'string', default: '1' },
-        aggregators: { type: 'string', default: '1' },
-        port: { type: 'string', default: '8080' },
-        'base-port': { type: 'string', default: '8100' },
+        gateways: { type: 'string', default: String(DEFAULT_SIZE.gateways) },
+        sessions: { type: 'string', default: String(DEFAULT_SIZE.sessions) },
+        aggregators: { type: 'string', default: String(DEFAULT_SIZE.aggregators) },
+        port: { type: 'string', default: String(DEFAULT_SIZE.port) },
+        'base-port': { type: 'string', default: String(DEFAULT_SIZE.basePort) },
         data: { type: 'string' },
         fresh: { type: 'boolean', default: false },
         observability: { type: 'boolean', default: false },
@@ -79,10 +71,7 @@ export const parseOptions = (argv: readonly string[]): ParsedOptions => {
       },
     };
   } catch (error) {
-    return {
-      is: 'invalid',
-      message: `${(error as Error).message.split('. ')[0]}; --help lists every option`,
-    };
+    return { is: 'invalid', message: `${(error as Error).message.split('. ')[0]}; --help lists every option` };
   }
 };
 

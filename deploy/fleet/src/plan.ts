@@ -32,14 +32,27 @@ export interface Plan {
   readonly instances: readonly PlannedInstance[];
 }
 
-interface FleetSize {
+/** Numbers of instances, and their ports. */
+export interface FleetSize {
   readonly sessions: number;
   readonly gateways: number;
   readonly aggregators: number;
+  /** Port of the load balancer; 0 selects a free port. */
   readonly port: number;
+  /** Port of the first session service; other ports are offsets from it, see `--help`. 0 selects free ports. */
   readonly basePort: number;
+  /** True to start Prometheus, which must be installed or installable. */
   readonly observability: boolean;
 }
+
+export const DEFAULT_SIZE: FleetSize = {
+  sessions: 1,
+  gateways: 2,
+  aggregators: 1,
+  port: 8_080,
+  basePort: 8_100,
+  observability: false,
+};
 
 /** Assigns ports: at fixed offsets from `basePort`, or free ports when it is 0. */
 export const planFleet = async (size: FleetSize): Promise<Plan> => {
@@ -61,14 +74,16 @@ export const planFleet = async (size: FleetSize): Promise<Plan> => {
   );
   return {
     instances,
-    publicPort: size.port === 0 ? await freePort() : size.port,
+    publicPort: size.port || ((await freePorts(1))[0] ?? 0),
     postgresPort: nextPort(POSTGRES_OFFSET),
     redisPort: nextPort(REDIS_OFFSET),
     prometheusPort: size.observability ? nextPort(PROMETHEUS_OFFSET) : undefined,
   };
 };
 
-const freePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
+/** Instances of a service. */
+export const instancesOf = ({ instances }: Plan, kind: ServiceKind): PlannedInstance[] =>
+  instances.filter((instance) => instance.kind === kind);
 
 /** Inputs of the environment of a service. */
 export interface LauncherEnvironment {
@@ -83,10 +98,9 @@ export interface LauncherEnvironment {
 /** Environment of one service process. */
 export const serviceEnvironment = (instance: PlannedInstance, environment: LauncherEnvironment): NodeJS.ProcessEnv => {
   const { env, plan, secrets } = environment;
-  const publicUrl = publicUrlOf(plan);
   const defaults: Record<string, string> = {
     NODE_ENV: 'development',
-    PUBLIC_URL: publicUrl,
+    PUBLIC_URL: publicUrlOf(plan),
     ALLOWED_ORIGINS: originsFor(plan, env['PUBLIC_URL']),
     TRUSTED_PROXIES: HOST,
     DRAIN_TIMEOUT_MS,
@@ -98,19 +112,12 @@ export const serviceEnvironment = (instance: PlannedInstance, environment: Launc
     SERVICE_API_KEYS: secrets.serviceApiKeys,
     SERVER_API_KEYS: secrets.serverApiKeys,
     INTERNAL_API_KEY: secrets.internalApiKey,
-    ...(instance.kind === 'health-aggregator' ? { OPS_TOKEN: secrets.opsToken } : {}),
-    SESSION_SERVICE_URL: plan.instances
-      .filter(({ kind }) => kind === 'session-service')
-      .map(opsUrlOf)
-      .join(','),
+    SESSION_SERVICE_URL: instancesOf(plan, 'session-service').map(opsUrlOf).join(','),
+    // Aggregators do not query aggregators.
+    ...(instance.kind === 'health-aggregator'
+      ? { OPS_TOKEN: secrets.opsToken }
+      : { AGGREGATOR_URLS: instancesOf(plan, 'health-aggregator').map(urlOf).join(',') }),
   };
-  // Aggregators do not query aggregators.
-  if (instance.kind !== 'health-aggregator') {
-    defaults['AGGREGATOR_URLS'] = plan.instances
-      .filter(({ kind }) => kind === 'health-aggregator')
-      .map(urlOf)
-      .join(',');
-  }
   const unset = Object.entries(defaults).filter(([name]) => !isConfigured(env, name));
   return {
     ...env,

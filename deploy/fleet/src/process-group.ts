@@ -1,6 +1,5 @@
-import type { DirectoryLock } from '@muster/local/directory-lock';
 import type { ServerSpec } from '@muster/local/server-process';
-import { type SupervisedProcess, supervise } from './supervisor.ts';
+import { type SupervisedProcess, type SupervisorDeps, supervise } from './supervisor.ts';
 
 /** Soft stop of HAProxy: open connections are served, new connections rejected. */
 const PROXY_SOFT_STOP = 'SIGUSR1';
@@ -20,22 +19,10 @@ export interface ProcessGroup {
   killAll(): void;
 }
 
-interface ProcessTiers {
-  readonly proxy: SupervisedProcess[];
-  readonly services: SupervisedProcess[];
-  readonly stores: SupervisedProcess[];
-}
-
 /** Creates an empty group. */
-export const createProcessGroup = ({
-  lock,
-  log,
-}: {
-  lock: DirectoryLock;
-  log: (line: string) => void;
-}): ProcessGroup => {
-  const tiers: ProcessTiers = { proxy: [], services: [], stores: [] };
-  const allProcesses = () => [...tiers.proxy, ...tiers.services, ...tiers.stores];
+export const createProcessGroup = ({ lock, log }: Pick<SupervisorDeps, 'lock' | 'log'>): ProcessGroup => {
+  const tiers: Record<'proxy' | 'services' | 'stores', SupervisedProcess[]> = { proxy: [], services: [], stores: [] };
+  const allProcesses = () => Object.values(tiers).flat();
   let changed = () => {};
 
   const addTo = (tier: SupervisedProcess[]) => (spec: ServerSpec) => {
@@ -52,11 +39,8 @@ export const createProcessGroup = ({
     named(name) {
       const found = find(name);
       if (found !== undefined) return found;
-      throw new Error(
-        `unknown process ${name}; expected one of ${allProcesses()
-          .map((each) => each.name)
-          .join(', ')}`,
-      );
+      const known = allProcesses().map((each) => each.name);
+      throw new Error(`unknown process ${name}; expected one of ${known.join(', ')}`);
     },
     pidOf: (name) => find(name)?.pid(),
     onChange(listener) {

@@ -2,52 +2,35 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
+/** Secrets with their variable, and the prefix that identifies a key in a header. Session secrets are never sent. */
+const SECRETS = {
+  sessionSecrets: { variable: 'SESSION_SECRETS', prefix: '' },
+  serviceApiKeys: { variable: 'SERVICE_API_KEYS', prefix: 'sk_' },
+  serverApiKeys: { variable: 'SERVER_API_KEYS', prefix: 'srv_' },
+  internalApiKey: { variable: 'INTERNAL_API_KEY', prefix: 'int_' },
+  opsToken: { variable: 'OPS_TOKEN', prefix: 'ops_' },
+};
+
 /** Secrets as in the variables of the services: comma-separated lists, the current value first. */
-export interface Secrets {
-  readonly sessionSecrets: string;
-  readonly serviceApiKeys: string;
-  readonly serverApiKeys: string;
-  readonly internalApiKey: string;
-  readonly opsToken: string;
-}
-
-const VARIABLES: Record<keyof Secrets, string> = {
-  sessionSecrets: 'SESSION_SECRETS',
-  serviceApiKeys: 'SERVICE_API_KEYS',
-  serverApiKeys: 'SERVER_API_KEYS',
-  internalApiKey: 'INTERNAL_API_KEY',
-  opsToken: 'OPS_TOKEN',
-};
-
-/** Prefixes that identify a key in a header. Session secrets are never sent. */
-const PREFIX: Record<keyof Secrets, string> = {
-  sessionSecrets: '',
-  serviceApiKeys: 'sk_',
-  serverApiKeys: 'srv_',
-  internalApiKey: 'int_',
-  opsToken: 'ops_',
-};
+export type Secrets = Readonly<Record<keyof typeof SECRETS, string>>;
 
 const SECRET_BYTES = 36;
 
 /** Secrets of a fleet: those of the environment, otherwise random values that are created once and stored in `file`. */
 export const loadSecrets = (file: string, env: NodeJS.ProcessEnv): Secrets => {
   const stored = readSecretsFile(file);
-  const own = mapSecrets((name) => stored[name] ?? `${PREFIX[name]}${randomBytes(SECRET_BYTES).toString('base64url')}`);
+  const own = mapSecrets(
+    (name) => stored[name] ?? `${SECRETS[name].prefix}${randomBytes(SECRET_BYTES).toString('base64url')}`,
+  );
   if (JSON.stringify(own) !== JSON.stringify(stored)) {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${JSON.stringify(own, null, 2)}\n`, { mode: 0o600 });
   }
-  return mapSecrets((name) => fromEnvironment(env, VARIABLES[name]) ?? own[name]);
+  return mapSecrets((name) => fromEnvironment(env, SECRETS[name].variable) ?? own[name]);
 };
 
-const mapSecrets = (value: (name: keyof Secrets) => string): Secrets => ({
-  sessionSecrets: value('sessionSecrets'),
-  serviceApiKeys: value('serviceApiKeys'),
-  serverApiKeys: value('serverApiKeys'),
-  internalApiKey: value('internalApiKey'),
-  opsToken: value('opsToken'),
-});
+const mapSecrets = (value: (name: keyof Secrets) => string): Secrets =>
+  Object.fromEntries((Object.keys(SECRETS) as (keyof Secrets)[]).map((name) => [name, value(name)])) as Secrets;
 
 const readSecretsFile = (file: string): Partial<Secrets> => {
   try {

@@ -14,7 +14,14 @@ import {
 import type { Program } from '@muster/local/programs';
 import { prometheusServer, renderPrometheusConfig } from '@muster/local/prometheus';
 import type { ServerSpec } from '@muster/local/server-process';
-import { type LauncherEnvironment, type PlannedInstance, type ServiceKind, serviceEnvironment, urlOf } from './plan.ts';
+import {
+  instancesOf,
+  type LauncherEnvironment,
+  type PlannedInstance,
+  type ServiceKind,
+  serviceEnvironment,
+  urlOf,
+} from './plan.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TEMPLATE = fileURLToPath(new URL('../../haproxy/haproxy.cfg.template', import.meta.url));
@@ -37,17 +44,11 @@ const NODE_OPTIONS: Partial<Record<ServiceKind, readonly string[]>> = {
   'ws-gateway': ['--max-semi-space-size=4'],
 };
 
-/** Log directory, and programs that replace services in tests. */
-export interface ServiceDeps {
-  readonly logDir: string;
-  readonly entryPoints: Partial<Record<ServiceKind, string>>;
-}
-
-/** Server spec of an instance. It runs with the Node of the launcher, not with that of `PATH`. */
+/** Server spec of an instance; `entryPoints` replace services in tests. It runs with the Node of the launcher, not with that of `PATH`. */
 export const serviceSpec = (
   instance: PlannedInstance,
   environment: LauncherEnvironment,
-  { logDir, entryPoints }: ServiceDeps,
+  { logDir, entryPoints }: { logDir: string; entryPoints: Partial<Record<ServiceKind, string>> },
 ): ServerSpec => {
   const env = serviceEnvironment(instance, environment);
   const entry = entryPoints[instance.kind] ?? join(ROOT, 'services', instance.kind, 'src', 'main.ts');
@@ -74,9 +75,7 @@ export const proxySpec = async (
 ): Promise<ServerSpec> => {
   const { plan, env } = environment;
   const upstreams = (kind: ServiceKind): ProxyUpstream[] =>
-    plan.instances
-      .filter((instance) => instance.kind === kind)
-      .map(({ name, port }) => ({ name, host: '127.0.0.1', port }));
+    instancesOf(plan, kind).map(({ name, port }) => ({ name, host: '127.0.0.1', port }));
   return haproxyServer({
     program: await findHaproxy({ env, log }),
     port: plan.publicPort,
@@ -104,7 +103,7 @@ export const prometheusSpec = (
     dataDir: join(dataDir, 'prometheus'),
     configFile: join(dataDir, 'prometheus.yml'),
     config: renderPrometheusConfig(readFileSync(join(RULES, 'prometheus.yml'), 'utf8'), {
-      discovery: environment.plan.instances.filter(({ kind }) => kind === 'health-aggregator').map(urlOf),
+      discovery: instancesOf(environment.plan, 'health-aggregator').map(urlOf),
       rulesDir: RULES,
       intervalS: SCRAPE_INTERVAL_S,
     }),

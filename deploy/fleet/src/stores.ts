@@ -25,8 +25,7 @@ export class StoreError extends Error {
   override readonly name = 'StoreError';
 }
 
-/** Dependencies of {@link startStores}. */
-export interface StoreDeps {
+interface StoreDeps {
   readonly env: NodeJS.ProcessEnv;
   readonly plan: Plan;
   readonly dataDir: string;
@@ -37,9 +36,7 @@ export interface StoreDeps {
 }
 
 /** Stores of the caller; the others are started. */
-export const configuredStores = (
-  env: NodeJS.ProcessEnv,
-): { databaseUrl: string | undefined; redisUrl: string | undefined } => ({
+export const configuredStores = (env: NodeJS.ProcessEnv) => ({
   databaseUrl: fromEnvironment(env, 'DATABASE_URL'),
   redisUrl: fromEnvironment(env, 'REDIS_URL'),
 });
@@ -53,7 +50,7 @@ export const wipeStores = (dataDir: string): void => {
 /** Starts Postgres and Redis concurrently, except those of `DATABASE_URL` and `REDIS_URL`. Resolves with their URLs. */
 export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: string; redisUrl: string }> => {
   const configured = configuredStores(deps.env);
-  const started = await Promise.allSettled([
+  const [databaseUrl, redis] = await settleAll([
     configured.databaseUrl === undefined
       ? startPostgres(deps)
       : verifyReachable('DATABASE_URL', configured.databaseUrl, 'Postgres', deps.log),
@@ -61,12 +58,13 @@ export const startStores = async (deps: StoreDeps): Promise<{ databaseUrl: strin
       ? startRedis(deps)
       : verifyReachable('REDIS_URL', configured.redisUrl, 'Redis', deps.log),
   ]);
-  // Both have settled: nothing is starting while the caller cleans up.
-  const [databaseUrl, redis] = started.map((each) => {
-    if (each.status === 'rejected') throw each.reason;
-    return each.value;
-  }) as [string, string];
   return { databaseUrl, redisUrl: redis };
+};
+
+/** Waits until all have settled, so that nothing is starting during the clean-up; then rejects with the first failure. */
+export const settleAll = async <T extends readonly Promise<unknown>[] | []>(work: T) => {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 };
 
 const startPostgres = async ({ env, plan, dataDir, logDir, log, supervise, signal }: StoreDeps): Promise<string> => {
@@ -108,13 +106,10 @@ const verifyReachable = async (
     throw new StoreError(`${variable}: expected a URL such as postgres://host:5432/muster or redis://host:6379`);
   const names = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
   // Of several servers, such as sentinels, one that answers is sufficient.
-  if (
-    !(
-      await Promise.all(
-        addresses.map(({ host, port }) => acceptsConnections(port, { host, timeoutMs: CONNECT_TIMEOUT_MS })),
-      )
-    ).includes(true)
-  ) {
+  const answers = await Promise.all(
+    addresses.map(({ host, port }) => acceptsConnections(port, { host, timeoutMs: CONNECT_TIMEOUT_MS })),
+  );
+  if (!answers.includes(true)) {
     throw new StoreError(
       `${variable}: no ${store} accepts connections at ${names}. Start it, or unset ${variable} to start a local ${store}`,
     );

@@ -8,20 +8,18 @@ export interface SupervisedProcess {
   readonly name: string;
   /** Process id; undefined while it does not run. */
   pid(): number | undefined;
-  /** Starts it and waits until it is ready; rejects when this first start fails. */
+  /** Starts it and waits until it is ready; rejects when this start fails. */
   start(signal?: AbortSignal): Promise<void>;
   /** Sends a signal to the process; it is restarted when it ends. */
   kill(signal: NodeJS.Signals): boolean;
-  /** Stops it and keeps it down until `resume`. */
-  halt(): Promise<void>;
-  resume(): Promise<void>;
   /** Sends a signal and disables the restart, without waiting. */
   retire(signal: NodeJS.Signals): void;
+  /** Stops it and keeps it down until the next `start`. */
   stop(): Promise<void>;
   lastLines(): readonly string[];
 }
 
-interface SupervisorDeps {
+export interface SupervisorDeps {
   readonly spec: ServerSpec;
   readonly log: (line: string) => void;
   readonly lock: DirectoryLock;
@@ -126,8 +124,6 @@ export const supervise = ({ spec, log, lock, onChange }: SupervisorDeps): Superv
     pid: () => (child?.isRunning() ? child.pid : undefined),
     start,
     kill: (signal) => child?.kill(signal) ?? false,
-    halt: stop,
-    resume: () => start(),
     retire(signal) {
       shouldRun = false;
       abort.abort();
