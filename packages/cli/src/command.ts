@@ -62,6 +62,19 @@ export const onlyArgument = ({ positionals }: Context, what: string): string => 
   return first;
 };
 
+/** An option with an integer from 1 to `max`; `fallback` without it. Throws {@link UsageError}. */
+export const integerOption = (
+  { option }: Context,
+  name: string,
+  { fallback, max = Number.POSITIVE_INFINITY }: { readonly fallback: number; readonly max?: number },
+): number => {
+  const text = option(name);
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw new UsageError(`--${name}: expected a number from 1${Number.isFinite(max) ? ` to ${max}` : ''}`);
+};
+
 /** The only positional argument, checked as a UUID and encoded as a path segment. */
 export const onlyId = (context: Context, what: string): string => {
   const id = onlyArgument(context, what);

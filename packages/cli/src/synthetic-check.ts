@@ -5,20 +5,15 @@ import { errorText } from './error-text.ts';
 import { adviceOnStores } from './fleet.ts';
 import { endSession, withTemporarySession } from './temporary-session.ts';
 
-export const STEPS = ['login', 'connect', 'subscribe', 'publish', 'receive', 'revoke', 'closed'] as const;
-export type StepName = (typeof STEPS)[number];
+const STEPS = ['login', 'connect', 'subscribe', 'publish', 'receive', 'revoke', 'closed'] as const;
+type StepName = (typeof STEPS)[number];
 
 /** Step of the synthetic check: passed, failed with advice, or skipped. */
-export type Step =
-  | { readonly step: StepName; readonly state: 'ok'; readonly ms: number; readonly detail: string }
-  | {
-      readonly step: StepName;
-      readonly state: 'failed';
-      readonly ms: number;
-      readonly detail: string;
-      readonly advice: string;
-    }
-  | { readonly step: StepName; readonly state: 'skipped' };
+export type Step = { readonly step: StepName } & (
+  | { readonly state: 'ok'; readonly ms: number; readonly detail: string }
+  | { readonly state: 'failed'; readonly ms: number; readonly detail: string; readonly advice: string }
+  | { readonly state: 'skipped' }
+);
 
 const STEP_TIMEOUT_MS = 5_000;
 /** Close code after the end of a session. */
@@ -41,15 +36,13 @@ const ADVICE: Readonly<Record<StepName, string>> = {
 /** Logs in, connects, publishes, receives, ends the session and expects the close. Stops at the first failed step. */
 export const runSyntheticCheck = async (context: Context): Promise<Step[]> => {
   const steps: Step[] = [];
-  const timed = async <T>(step: StepName, work: () => Promise<readonly [T, string]>): Promise<T> => {
+  const timed: Timed = async (step, work) => {
     const startedAt = performance.now();
     const ms = () => Math.round((performance.now() - startedAt) * 10) / 10;
     try {
-      const [result, detail] = await withTimeout(work(), context.interruption());
+      const detail = await withTimeout(work(), context.interruption());
       steps.push({ step, state: 'ok', ms: ms(), detail });
-      return result;
     } catch (error) {
-      if (error instanceof StepFailed) throw error;
       const failed = { step, state: 'failed', ms: ms(), detail: errorText(error) } as const;
       // A store that is down is the cause; the step only shows it.
       steps.push({ ...failed, advice: (await adviceOnStores(context.url)) ?? ADVICE[step] });
@@ -61,33 +54,29 @@ export const runSyntheticCheck = async (context: Context): Promise<Step[]> => {
   } catch (error) {
     if (!(error instanceof StepFailed)) throw error;
   }
-  const reached = new Set(steps.map(({ step }) => step));
-  const skipped = STEPS.filter((step) => !reached.has(step)).map((step) => ({
-    step,
-    state: 'skipped' as const,
-  }));
-  return [...steps, ...skipped];
+  return [...steps, ...STEPS.slice(steps.length).map((step) => ({ step, state: 'skipped' }) as const)];
 };
 
 /** Thrown after a failed step was recorded. */
 class StepFailed extends Error {}
 
-type Timed = <T>(step: StepName, work: () => Promise<readonly [T, string]>) => Promise<T>;
+/** Runs a step and records it; `work` resolves with its detail. */
+type Timed = (step: StepName, work: () => Promise<string>) => Promise<void>;
 
 const runSteps = async (context: Context, timed: Timed): Promise<void> => {
   // A random private group: no other client receives the publication.
   const group = `$doctor:${randomUUID()}`;
   const grants = [{ groups: group, allow: ['subscribe', 'publish'] as const }];
   const done = Promise.withResolvers<void>();
-  const login = Promise.withResolvers<readonly [{ id: string; token: string }, string]>();
+  const login = Promise.withResolvers<{ readonly id: string; readonly token: string }>();
   const sessionEnded = withTemporarySession(context, { label: 'muster doctor', grants }, (session) => {
-    login.resolve([session, `session ${session.id}`]);
+    login.resolve(session);
     return done.promise;
   });
   sessionEnded.catch(login.reject);
   try {
-    const { id, token } = await timed('login', () => login.promise);
-    await useSession(context, timed, { id, token, group });
+    await timed('login', async () => `session ${(await login.promise).id}`);
+    await useSession(context, timed, { ...(await login.promise), group });
   } finally {
     done.resolve();
     // This ends the session also when a step before "revoke" failed.
@@ -103,42 +92,42 @@ const useSession = async (
   const client = createRealtime({ baseUrl: context.url, token });
   const subscription = client.newSubscription(group);
   const text = randomUUID();
-  const received = Promise.withResolvers<readonly [undefined, string]>();
-  const closed = Promise.withResolvers<readonly [undefined, string]>();
+  const received = Promise.withResolvers<string>();
+  const closed = Promise.withResolvers<string>();
   // Awaited late, or never after a failed step.
   received.promise.catch(() => undefined);
   closed.promise.catch(() => undefined);
   subscription.on('publication', ({ data }) => {
-    if (data === text) received.resolve([undefined, 'the same text was received']);
+    if (data === text) received.resolve('the same text was received');
   });
   client.on('disconnected', ({ code, reason }) => {
-    if (code === SESSION_ENDED) closed.resolve([undefined, `${code} ${reason}`]);
+    if (code === SESSION_ENDED) closed.resolve(`${code} ${reason}`);
     else closed.reject(new Error(`expected the close code ${SESSION_ENDED}, got ${code} (${reason})`));
   });
   try {
     await timed('connect', () => {
-      const connected = Promise.withResolvers<readonly [undefined, string]>();
-      client.on('connected', ({ data }) => connected.resolve([undefined, String(data?.gateway ?? '')]));
+      const connected = Promise.withResolvers<string>();
+      client.on('connected', ({ data }) => connected.resolve(String(data?.gateway ?? '')));
       client.on('error', ({ error }) => connected.reject(new Error(`${error.message} [${error.code}]`)));
       client.on('disconnected', ({ code, reason }) => connected.reject(new Error(`${reason} [${code}]`)));
       client.connect();
       return connected.promise;
     });
     await timed('subscribe', () => {
-      const subscribed = Promise.withResolvers<readonly [undefined, string]>();
-      subscription.on('subscribed', () => subscribed.resolve([undefined, group]));
+      const subscribed = Promise.withResolvers<string>();
+      subscription.on('subscribed', () => subscribed.resolve(group));
       subscription.on('unsubscribed', ({ code, reason }) => subscribed.reject(new Error(`${reason} [${code}]`)));
       subscription.subscribe();
       return subscribed.promise;
     });
     await timed('publish', async () => {
       await subscription.publish(text);
-      return [undefined, 'accepted'];
+      return 'accepted';
     });
     await timed('receive', () => received.promise);
     await timed('revoke', async () => {
       await endSession(context, id);
-      return [undefined, 'session ended'];
+      return 'session ended';
     });
     await timed('closed', () => closed.promise);
   } finally {

@@ -2,23 +2,17 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type CliEnvironment, UsageError } from './command.ts';
 
-/** Origin of the fleet and its keys. Reading a missing key throws {@link UsageError}. */
-export interface CliTarget {
-  readonly url: string;
-  /** API key of the session service. */
-  key(): string;
-  /** API key of the gateways' server API. */
-  serverKey(): string;
-}
+type LocalFleet = Readonly<Record<'publicUrl' | 'serviceApiKey' | 'serverApiKey', string>>;
 
-interface Given {
-  readonly url: string | undefined;
-  readonly key: string | undefined;
-  readonly serverKey: string | undefined;
-}
-
-/** Reads the options, else the environment, else `.muster/fleet.json` of this directory or the nearest parent that has one. */
-export const findTarget = ({ env, cwd }: Pick<CliEnvironment, 'env' | 'cwd'>, given: Given): CliTarget => {
+/**
+ * Origin of the fleet, and its API keys of the session service and of the gateways' server API. Reads the options, else the
+ * environment, else `.muster/fleet.json` of this directory or the nearest parent that has one. Reading a missing key
+ * throws {@link UsageError}.
+ */
+export const findTarget = (
+  { env, cwd }: Pick<CliEnvironment, 'env' | 'cwd'>,
+  given: Readonly<Record<'url' | 'key' | 'serverKey', string | undefined>>,
+) => {
   const url = given.url ?? env['MUSTER_URL'];
   const key = given.key ?? env['MUSTER_API_KEY'];
   const serverKey = given.serverKey ?? env['MUSTER_SERVER_API_KEY'];
@@ -48,12 +42,6 @@ const checked = (url: string): string => {
     );
   return url;
 };
-
-interface LocalFleet {
-  readonly publicUrl: string;
-  readonly serviceApiKey: string;
-  readonly serverApiKey: string;
-}
 
 const readFleet = (cwd: string): LocalFleet | undefined => {
   for (let directory = cwd; ; directory = dirname(directory)) {

@@ -1,5 +1,5 @@
 import type { ConnectionInfo, ConnectionsResult } from '@muster/protocol/server-api';
-import { type CliCommand, UsageError } from '../command.ts';
+import { type CliCommand, integerOption } from '../command.ts';
 import { instant, table } from '../output.ts';
 import { describeCoverage, queryGateways, warnOfMissingGateways } from '../responding-gateways.ts';
 
@@ -20,9 +20,7 @@ export const connections: CliCommand = {
   },
   run: async (context) => {
     const { api, option } = context;
-    const limit = Number(option('limit') ?? 100);
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
-      throw new UsageError(`--limit: expected a number from 1 to ${MAX_LIMIT}`);
+    const limit = integerOption(context, 'limit', { fallback: 100, max: MAX_LIMIT });
     const query = {
       user: option('user') ?? '',
       session: option('session') ?? '',

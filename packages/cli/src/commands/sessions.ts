@@ -2,7 +2,7 @@ import type { Send } from '@muster/client/http';
 import { nameSegment } from '@muster/client/paths';
 import type { Page, Session } from '@muster/client/session-types';
 import { isOwnUser } from '@muster/protocol/ids';
-import { type CliCommand, onlyId, segment, UsageError } from '../command.ts';
+import { type CliCommand, integerOption, onlyId, segment, UsageError } from '../command.ts';
 import { instant, table } from '../output.ts';
 
 const MAX_LIMIT = 100;
@@ -22,12 +22,11 @@ export const sessionsList: CliCommand = {
     limit: { type: 'string' },
     all: { type: 'boolean' },
   },
-  run: async ({ send, option, isSet }) => {
+  run: async (context) => {
+    const { send, option, isSet } = context;
     const state = option('state') ?? 'live';
     if (!STATES.includes(state)) throw new UsageError(`--state: expected one of ${STATES.join(', ')}`);
-    const limit = Number(option('limit') ?? 20);
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
-      throw new UsageError(`--limit: expected a number from 1 to ${MAX_LIMIT}`);
+    const limit = integerOption(context, 'limit', { fallback: 20, max: MAX_LIMIT });
     const showsAll = isSet('all') || option('user') !== undefined;
     const query = { user_id: option('user'), tenant: option('tenant'), state };
     const { found, isComplete } = await findSessions(send, query, { enough: limit + 1, showsAll });
@@ -73,10 +72,7 @@ export const sessionsShow: CliCommand = {
   options: {},
   run: async (context) => {
     const id = onlyId(context, 'session id');
-    const { body } = await context.send<Session>({
-      method: 'GET',
-      path: `/v1/sessions/${id}`,
-    });
+    const { body } = await context.send<Session>({ method: 'GET', path: `/v1/sessions/${id}` });
     return { text: detailsOf(body), json: body };
   },
 };
@@ -92,10 +88,7 @@ export const sessionsEnd: CliCommand = {
     if (user === undefined) {
       if (tenant !== undefined) throw new UsageError('--tenant requires --user: a session id is unique across tenants');
       const id = onlyId(context, 'session id');
-      const { status } = await context.send({
-        method: 'DELETE',
-        path: `/v1/sessions/${id}`,
-      });
+      const { status } = await context.send({ method: 'DELETE', path: `/v1/sessions/${id}` });
       return endedResult(1, status === 202 ? 'pending' : 'done');
     }
     if (context.positionals.length > 0) throw new UsageError('expected a session id or --user, got both');

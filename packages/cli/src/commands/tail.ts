@@ -1,5 +1,5 @@
 import { createRealtime } from '@muster/client/realtime';
-import { type CliCommand, type Context, onlyArgument, UsageError } from '../command.ts';
+import { type CliCommand, type Context, integerOption, onlyArgument } from '../command.ts';
 import { describeError, describeWireError } from '../error-text.ts';
 import { printable } from '../output.ts';
 import { withTemporarySession } from '../temporary-session.ts';
@@ -20,8 +20,8 @@ export const tail: CliCommand = {
   options: { count: { type: 'string' }, last: { type: 'string' }, tenant: { type: 'string' } },
   run: async (context) => {
     const group = onlyArgument(context, 'group');
-    const count = context.option('count') === undefined ? Number.POSITIVE_INFINITY : numberOf(context, 'count');
-    const last = context.option('last') === undefined ? 0 : numberOf(context, 'last');
+    const count = integerOption(context, 'count', { fallback: Number.POSITIVE_INFINITY });
+    const last = integerOption(context, 'last', { fallback: 0, max: MAX_HISTORY });
     const allow = last > 0 ? (['subscribe', 'history'] as const) : (['subscribe'] as const);
     const grants = [{ groups: group, allow }];
     const tenant = context.option('tenant');
@@ -30,12 +30,6 @@ export const tail: CliCommand = {
       return { text: `${seen} received`, json: undefined };
     });
   },
-};
-
-const numberOf = ({ option }: Context, name: 'count' | 'last'): number => {
-  const value = Number(option(name));
-  if (Number.isInteger(value) && value >= 1 && (name === 'count' || value <= MAX_HISTORY)) return value;
-  throw new UsageError(`--${name}: expected a number from 1${name === 'last' ? ` to ${MAX_HISTORY}` : ''}`);
 };
 
 interface Following {
