@@ -21,9 +21,7 @@ export const createApi =
     try {
       const { body } = await send<ServerApiResponse<T>>({ ...call, isSafeToRepeat: true });
       if (body?.error?.code === INTERNAL) throw await internalError(url, body.error.message);
-      // From 400 on the code is an HTTP status, which says no more than the message.
-      if (body?.error && body.error.code >= 400) throw new Error(body.error.message);
-      if (body?.error) throw new Error(`${body.error.message} [${body.error.code}]`);
+      if (body?.error) throw new Error(refusalText(body.error));
       if (body?.result === undefined) throw new Error(`${method}: expected a result or an error in the response`);
       return body.result;
     } catch (error) {
@@ -31,6 +29,10 @@ export const createApi =
       throw new Error('the server API key was refused: check --server-key or MUSTER_SERVER_API_KEY');
     }
   };
+
+/** Message with the error code of the protocol, without an HTTP status. */
+const refusalText = ({ code, message }: { readonly code: number; readonly message: string }): string =>
+  code === 0 || code >= 400 ? message : `${message} [${code}]`;
 
 const internalError = async (url: string, message: string): Promise<Error> => {
   const advice = (await adviceOnStores(url)) ?? 'check Redis, then the log of the gateways';
