@@ -8,9 +8,9 @@ import { findPrometheus } from '@muster/local/prometheus';
 import { describeFleet, type FleetDescription, removeDescription, writeDescription } from './fleet-description.ts';
 import {
   DEFAULT_SIZE,
-  type FleetSize,
   instancesOf,
   type LauncherEnvironment,
+  type LauncherSize,
   type Plan,
   type PlannedInstance,
   planFleet,
@@ -29,7 +29,7 @@ const PORT_RECHECK_MS = 200;
 const EXECUTE_FOR_OTHERS = 0o001;
 
 /** Options of {@link startFleet}. */
-export interface LocalFleetOptions extends Partial<FleetSize> {
+export interface LocalFleetOptions extends Partial<LauncherSize> {
   /** Environment of the services; `DATABASE_URL` and `REDIS_URL` replace the local stores. */
   readonly env: NodeJS.ProcessEnv;
   readonly dataDir?: string | undefined;

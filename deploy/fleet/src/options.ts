@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { DEFAULT_SIZE, type FleetSize } from './plan.ts';
+import { DEFAULT_SIZE, type LauncherSize } from './plan.ts';
 
 /** Fewer than the 100 ports between the ports of two services. */
 const MAX_REPLICAS = 90;
@@ -8,7 +8,7 @@ const MAX_PORT = 65_535;
 const PORT_SPAN = 1_300;
 
 /** Options of the command line. */
-export interface LauncherOptions extends FleetSize {
+export interface LauncherOptions extends LauncherSize {
   /** Directory for data, logs and secrets; default `.muster`. */
   readonly data: string | undefined;
   readonly fresh: boolean;

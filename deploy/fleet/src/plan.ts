@@ -33,7 +33,7 @@ export interface Plan {
 }
 
 /** Numbers of instances, and their ports. */
-export interface FleetSize {
+export interface LauncherSize {
   readonly sessions: number;
   readonly gateways: number;
   readonly aggregators: number;
@@ -45,7 +45,7 @@ export interface FleetSize {
   readonly observability: boolean;
 }
 
-export const DEFAULT_SIZE: FleetSize = {
+export const DEFAULT_SIZE: LauncherSize = {
   sessions: 1,
   gateways: 2,
   aggregators: 1,
@@ -55,7 +55,7 @@ export const DEFAULT_SIZE: FleetSize = {
 };
 
 /** Assigns ports: at fixed offsets from `basePort`, or free ports when it is 0. */
-export const planFleet = async (size: FleetSize): Promise<Plan> => {
+export const planFleet = async (size: LauncherSize): Promise<Plan> => {
   const { sessions, gateways, aggregators, basePort } = size;
   const kinds: [ServiceKind, number, number][] = [
     ['session-service', sessions, 0],
