@@ -1,10 +1,8 @@
-import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
-import { findRedis, redisServer } from '@muster/local/redis';
+import { redisUrl } from '@muster/local/redis';
 import { Redis } from 'ioredis';
-import { type DedicatedStore, startDedicatedStore } from './dedicated-store.ts';
+import { type DedicatedStore, openDedicatedRedis } from './dedicated-store.ts';
 import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
-import { openTestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
 export interface ClusterNode extends DedicatedStore {
@@ -42,23 +40,16 @@ export const openDedicatedRedisCluster = async ({
   proxied = false,
 } = {}): Promise<DedicatedRedisCluster> => {
   await using stack = new AsyncDisposableStack();
-  const program = await findRedis({ env: process.env, log: () => {} });
   const count = size + spares;
   const ports = await freePorts(2 * count);
   const starting = Array.from({ length: count }, async (_, index) => {
     const [port = 0, busPort = 0] = [ports[index], ports[count + index]];
-    const directory = stack.use(await openTestDirectory());
-    const url = `redis://127.0.0.1:${port}`;
-    const proxy = proxied ? stack.use(await openFaultProxy(url)) : undefined;
-    const spec = redisServer({
-      ...{ program, port, dataDir: join(directory.path, 'redis'), persistent: 'always' },
-      ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${index}` },
-      extra: [
-        ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-node-timeout', '2000'],
-        ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy?.port ?? port)],
-      ],
-    });
-    const store = stack.use(await startDedicatedStore({ spec, port, url, directory }));
+    const proxy = proxied ? stack.use(await openFaultProxy(redisUrl(port))) : undefined;
+    const extra = [
+      ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-node-timeout', '2000'],
+      ...['--cluster-require-full-coverage', 'no', '--cluster-announce-port', String(proxy?.port ?? port)],
+    ];
+    const store = stack.use(await openDedicatedRedis({ port, persistent: 'always', name: `redis-${index}`, extra }));
     const direct = new Redis(store.url, { lazyConnect: true, maxRetriesPerRequest: null });
     direct.on('error', () => {});
     stack.defer(() => direct.disconnect());

@@ -1,11 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePorts } from '@muster/local/ports';
-import { findRedis, redisAnswers, redisServer } from '@muster/local/redis';
+import { findRedis, redisAnswers, redisUrl } from '@muster/local/redis';
 import { foregroundServer } from '@muster/local/server-process';
 import { Redis } from 'ioredis';
-import { type DedicatedStore, startDedicatedStore } from './dedicated-store.ts';
-import { openTestDirectory, type TestDirectory } from './test-directory.ts';
+import { type DedicatedStore, openDedicatedRedis, startDedicatedStore } from './dedicated-store.ts';
+import { openTestDirectory } from './test-directory.ts';
 import { until } from './wait.ts';
 
 /** A primary, a replica and three sentinels of one test. */
@@ -28,25 +28,13 @@ const SENTINELS = 3;
 /** Starts all processes and waits until the sentinels see each other and the replica. */
 export const openDedicatedRedisSentinel = async (): Promise<DedicatedRedisSentinel> => {
   await using stack = new AsyncDisposableStack();
-  const program = await findRedis({ env: process.env, log: () => {} });
   const [first = 0, second = 0, ...sentinelPorts] = await freePorts(2 + SENTINELS);
-  const server = async (port: number, extra: readonly string[]): Promise<DedicatedStore> => {
-    const directory = stack.use(await openTestDirectory());
-    const spec = redisServer({
-      ...{ program, port, dataDir: join(directory.path, 'redis'), persistent: 'always', extra },
-      ...{ logFile: join(directory.path, 'redis.log'), env: process.env, name: `redis-${port}` },
-    });
-    return stack.use(await startDedicatedStore({ spec, port, url: `redis://127.0.0.1:${port}`, directory }));
-  };
+  const server = async (port: number, extra: readonly string[]): Promise<DedicatedStore> =>
+    stack.use(await openDedicatedRedis({ port, persistent: 'always', name: `redis-${port}`, extra }));
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
   const primary = await server(first, quick);
   const replica = await server(second, [...quick, '--replicaof', `127.0.0.1 ${first}`]);
-  const sentinels = await Promise.all(
-    sentinelPorts.map(async (port) => {
-      const directory = stack.use(await openTestDirectory());
-      return stack.use(await startSentinel(program, port, first, directory));
-    }),
-  );
+  const sentinels = await Promise.all(sentinelPorts.map(async (port) => stack.use(await startSentinel(port, first))));
   const sentinelClients = sentinels.map(({ url }) => {
     const redis = new Redis(url, { maxRetriesPerRequest: 1 });
     redis.on('error', () => {});
@@ -92,12 +80,9 @@ const seesAllPeers = async (sentinel: Redis): Promise<boolean> => {
   return value('num-slaves') === 1 && value('num-other-sentinels') === SENTINELS - 1;
 };
 
-const startSentinel = async (
-  program: Awaited<ReturnType<typeof findRedis>>,
-  port: number,
-  primaryPort: number,
-  directory: TestDirectory,
-): Promise<DedicatedStore> => {
+const startSentinel = async (port: number, primaryPort: number): Promise<DedicatedStore> => {
+  const program = await findRedis({ env: process.env, log: () => {} });
+  const directory = await openTestDirectory();
   const config = join(directory.path, 'sentinel.conf');
   writeFileSync(
     config,
@@ -115,5 +100,5 @@ const startSentinel = async (
     ...{ args: [config, '--sentinel'], logFile: join(directory.path, 'sentinel.log') },
     isReady: () => redisAnswers(port),
   });
-  return startDedicatedStore({ spec, port, url: `redis://127.0.0.1:${port}`, directory });
+  return startDedicatedStore({ spec, port, url: redisUrl(port), directory });
 };

@@ -2,12 +2,10 @@ import { join } from 'node:path';
 import type { Child } from '@muster/local/child-process';
 import { freePorts } from '@muster/local/ports';
 import { postgresServer } from '@muster/local/postgres';
-import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
+import type { FindOptions } from '@muster/local/programs';
+import { findRedis, type RedisOptions, redisServer, redisUrl } from '@muster/local/redis';
 import type { ServerSpec } from '@muster/local/server-process';
 import { openTestDirectory, type TestDirectory } from './test-directory.ts';
-
-/** Postgres settings for tests: data survives the end of the process, not a power failure. */
-export const FAST_POSTGRES_SETTINGS = { fsync: 'off', full_page_writes: 'off' };
 
 /** A store of one test, which may stop and restart it at the same address. */
 export interface DedicatedStore extends AsyncDisposable {
@@ -21,36 +19,45 @@ export interface DedicatedStore extends AsyncDisposable {
   signal(signal: NodeJS.Signals): void;
 }
 
-/** Starts a Redis for one test. Data is kept over `stop` and `start`; with `always` also over SIGKILL, up to the last reply. */
+/**
+ * Starts a Redis for one test, at a free port unless one is given. Data is kept over `stop` and `start`; with `always` also
+ * over SIGKILL, up to the last reply.
+ */
 export const openDedicatedRedis = async ({
+  port: given,
   persistent = true,
-}: {
-  persistent?: true | 'always';
-} = {}): Promise<DedicatedStore> => {
+  env = process.env,
+  log = () => {},
+  ...options
+}: Partial<
+  Pick<RedisOptions, 'port' | 'persistent' | 'name' | 'extra'> & FindOptions
+> = {}): Promise<DedicatedStore> => {
+  const program = await findRedis({ env, log });
   const directory = await openTestDirectory();
-  const [port = 0] = await freePorts(1);
+  const port = given ?? (await freePorts(1))[0] ?? 0;
   const spec = redisServer({
-    program: await findRedis({ env: process.env, log: () => {} }),
-    port,
+    ...{ program, port, persistent, env, ...options },
     dataDir: join(directory.path, 'redis'),
-    persistent,
     logFile: join(directory.path, 'redis.log'),
-    env: process.env,
   });
   return startDedicatedStore({ spec, port, url: redisUrl(port), directory });
 };
 
 /** Starts a Postgres for one test. The URL is that of an empty database. */
-export const openDedicatedPostgres = async (): Promise<DedicatedStore> => {
-  const directory = await openTestDirectory();
+export const openDedicatedPostgres = async ({
+  env = process.env,
+  log = () => {},
+}: Partial<FindOptions> = {}): Promise<DedicatedStore> => {
   const [port = 0] = await freePorts(1);
+  const directory = await openTestDirectory();
   const { spec, url } = postgresServer({
     port,
     dataDir: join(directory.path, 'postgres'),
     logFile: join(directory.path, 'postgres.log'),
-    env: process.env,
-    log: () => {},
-    settings: FAST_POSTGRES_SETTINGS,
+    env,
+    log,
+    // Data survives the end of the process, not a power failure.
+    settings: { fsync: 'off', full_page_writes: 'off' },
   });
   return startDedicatedStore({ spec, port, url: url('postgres'), directory });
 };
@@ -72,16 +79,17 @@ export const startDedicatedStore = async (store: {
     child?.kill('SIGCONT');
     await child?.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs });
   };
+  await using stack = new AsyncDisposableStack();
+  stack.use(directory);
+  stack.defer(stop);
   await start();
+  const owned = stack.move();
   return {
     url,
     port,
     start,
     stop,
     signal: (signal) => void child?.kill(signal),
-    async [Symbol.asyncDispose]() {
-      await stop();
-      await directory[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 };

@@ -64,6 +64,8 @@ export const createDeliveryOracle = (): DeliveryOracle => {
     return states;
   };
   const gapsOf = (subscriber: Subscriber) => classifyGaps(subscriber, statesOf(subscriber.group));
+  const listOf = (numbersIn: (subscriber: Subscriber) => readonly number[]): string[] =>
+    subscribers.flatMap((each) => numbersIn(each).map((number) => `${each.name} ${each.group}#${number}`));
 
   return {
     nextPublication: (group) => statesOf(group).push('unknown') - 1,
@@ -84,16 +86,13 @@ export const createDeliveryOracle = (): DeliveryOracle => {
     report: () => ({
       acknowledged: [...groups.values()].flat().filter((state) => state === 'acknowledged').length,
       deliveries: subscribers.reduce((sum, { events }) => sum + numbersOf(events).length, 0),
-      missing: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).missing)),
-      announced: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).announced)),
-      announcedLate: subscribers.flatMap((subscriber) => labelled(subscriber, gapsOf(subscriber).announcedLate)),
-      duplicates: subscribers.flatMap((subscriber) => labelled(subscriber, duplicatesIn(numbersOf(subscriber.events)))),
-      misordered: subscribers.flatMap((subscriber) => labelled(subscriber, outOfOrderIn(numbersOf(subscriber.events)))),
-      unexpected: subscribers.flatMap((subscriber) =>
-        labelled(
-          subscriber,
-          numbersOf(subscriber.events).filter((number) => statesOf(subscriber.group)[number] === undefined),
-        ),
+      missing: listOf((subscriber) => gapsOf(subscriber).missing),
+      announced: listOf((subscriber) => gapsOf(subscriber).announced),
+      announcedLate: listOf((subscriber) => gapsOf(subscriber).announcedLate),
+      duplicates: listOf(({ events }) => duplicatesIn(numbersOf(events))),
+      misordered: listOf(({ events }) => outOfOrderIn(numbersOf(events))),
+      unexpected: listOf(({ group, events }) =>
+        numbersOf(events).filter((number) => statesOf(group)[number] === undefined),
       ),
     }),
   };
@@ -145,6 +144,3 @@ const outOfOrderIn = (numbers: readonly number[]): number[] => {
     return isLate;
   });
 };
-
-const labelled = ({ name, group }: Subscriber, numbers: readonly number[]): string[] =>
-  numbers.map((number) => `${name} ${group}#${number}`);

@@ -1,14 +1,9 @@
-import { join } from 'node:path';
-import { freePorts } from '@muster/local/ports';
-import { postgresServer } from '@muster/local/postgres';
-import { findRedis, redisServer, redisUrl } from '@muster/local/redis';
-import type { ServerSpec } from '@muster/local/server-process';
 import { Redis } from 'ioredis';
-import { FAST_POSTGRES_SETTINGS } from './dedicated-store.ts';
+import { type DedicatedStore, openDedicatedPostgres, openDedicatedRedis } from './dedicated-store.ts';
 import { dockerAnswers } from './docker.ts';
 import { type RunningStores, startStoreContainers } from './store-containers.ts';
 import { withClient } from './template.ts';
-import { openTestDirectory, removeStaleTestDirectories } from './test-directory.ts';
+import { removeStaleTestDirectories } from './test-directory.ts';
 
 /** Redis and Postgres of a test run. */
 export interface StoreBackend extends RunningStores {
@@ -81,28 +76,11 @@ const startLocal = async (
 ): Promise<RunningStores> => {
   await removeStaleTestDirectories();
   await using stack = new AsyncDisposableStack();
-  const directory = stack.use(await openTestDirectory());
-  const start = async (spec: ServerSpec): Promise<void> => {
-    const child = await directory.start(spec);
-    stack.defer(async () => void (await child.stop({ signal: spec.stopSignal, deadlineMs: spec.stopDeadlineMs })));
-  };
-  const [redisPort = 0, postgresPort = 0] = await freePorts(2);
-  const openRedis = async (): Promise<string> => {
-    const program = await findRedis({ env, log });
-    const dataDir = join(directory.path, 'redis');
-    const logFile = join(directory.path, 'redis.log');
-    await start(redisServer({ program, port: redisPort, dataDir, persistent: false, logFile, env }));
-    return redisUrl(redisPort);
-  };
-  const openPostgres = async (): Promise<string> => {
-    const dataDir = join(directory.path, 'postgres');
-    const logFile = join(directory.path, 'postgres.log');
-    const settings = FAST_POSTGRES_SETTINGS;
-    const server = postgresServer({ port: postgresPort, dataDir, logFile, env, log, settings });
-    await start(server.spec);
-    return server.url('postgres');
-  };
-  const [redis, database] = await Promise.all([configured.redis ?? openRedis(), configured.database ?? openPostgres()]);
+  const urlOf = async (store: Promise<DedicatedStore>): Promise<string> => stack.use(await store).url;
+  const [redis, database] = await Promise.all([
+    configured.redis ?? urlOf(openDedicatedRedis({ persistent: false, env, log })),
+    configured.database ?? urlOf(openDedicatedPostgres({ env, log })),
+  ]);
   const owned = stack.move();
   return { redisUrl: redis, databaseUrl: database, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
+import { acceptsConnections } from '@muster/local/ports';
 
 /** An address that drops every SYN: connection attempts time out. */
 export interface UnresponsiveServer extends AsyncDisposable {
@@ -28,20 +29,9 @@ export const openUnresponsiveServer = async (): Promise<UnresponsiveServer> => {
     await worker.terminate();
   };
   await once(fillers[0] as Socket, 'connect');
-  if (await acceptsConnection(port)) {
+  if (await acceptsConnections(port, { timeoutMs: SETTLE_MS })) {
     await close();
     throw new Error('unresponsive server: expected a full backlog, but the platform accepted another connection');
   }
   return { port, [Symbol.asyncDispose]: close };
-};
-
-const acceptsConnection = async (port: number): Promise<boolean> => {
-  const probe = connect(port, '127.0.0.1').on('error', () => {});
-  const signal = AbortSignal.timeout(SETTLE_MS);
-  const answered = await once(probe, 'connect', { signal }).then(
-    () => true,
-    () => false,
-  );
-  probe.destroy();
-  return answered;
 };
