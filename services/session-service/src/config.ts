@@ -14,6 +14,10 @@ const MIN_KEY_BYTES = 16;
 const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]{1,64}$/;
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
+/** A limit beyond which requests are refused and counted under `scope`. */
+const limited = (what: string, scope: string, rule: string) =>
+  ceiling(what, '429 with `Retry-After`', `session_rate_limited_total{scope="${scope}"}`, rule);
+
 /** Every environment variable of the session service. */
 export const settings = z.object({
   ...commonSettings({ port: 8100, opsPort: 9100 }),
@@ -55,80 +59,31 @@ export const settings = z.object({
   GUEST_LIMIT_PER_MINUTE: field
     .count(60, { min: 1 })
     .describe('new guest sessions per minute and address (IPv6: /64)')
-    .meta(
-      ceiling(
-        'guest sessions of an address per minute',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="guest"}',
-        'GC1',
-      ),
-    ),
+    .meta(limited('guest sessions of an address per minute', 'guest', 'GC1')),
   GUEST_LIMIT_PER_NETWORK: field
     .count(300, { min: 1 })
     .describe('new guest sessions per minute and network (IPv4 /24, IPv6 /48)')
-    .meta(
-      ceiling(
-        'guest sessions of a network per minute',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="guest_network"}',
-        'GC1',
-      ),
-    ),
+    .meta(limited('guest sessions of a network per minute', 'guest_network', 'GC1')),
   GUEST_LIMIT_PER_TENANT: field
     .count(3_000, { min: 1 })
     .describe('new guest sessions per minute and tenant, in the whole fleet')
-    .meta(
-      ceiling(
-        'guest sessions of a tenant per minute',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="guest_tenant"}',
-        'GC1',
-      ),
-    ),
+    .meta(limited('guest sessions of a tenant per minute', 'guest_tenant', 'GC1')),
   MAX_GUEST_SESSIONS: field
     .count(100_000, { min: 1, max: 10_000_000 })
     .describe('live guest sessions per tenant')
-    .meta(
-      ceiling(
-        'live guest sessions of a tenant',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="guest_total"}',
-        'GC2',
-      ),
-    ),
+    .meta(limited('live guest sessions of a tenant', 'guest_total', 'GC2')),
   SESSION_LIMIT_PER_MINUTE: field
     .count(1_200)
     .describe('requests per minute of a session to one replica; 0 for no limit')
-    .meta(
-      ceiling(
-        'requests of a session per minute and replica',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="session"}',
-        'SE42',
-      ),
-    ),
+    .meta(limited('requests of a session per minute and replica', 'session', 'SE42')),
   KEY_LIMIT_PER_MINUTE: field
     .count(60_000)
     .describe('requests per minute of an API key to one replica; 0 for no limit')
-    .meta(
-      ceiling(
-        'requests of an API key per minute and replica',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="key"}',
-        'SE42',
-      ),
-    ),
+    .meta(limited('requests of an API key per minute and replica', 'key', 'SE42')),
   FAILURE_LIMIT_PER_MINUTE: field
     .count(300)
     .describe('invalid tokens and keys per minute of an address at one replica; 0 for no limit')
-    .meta(
-      ceiling(
-        'bad credentials of an address per minute and replica',
-        '429 with `Retry-After`',
-        'session_rate_limited_total{scope="failures"}',
-        'SE42',
-      ),
-    ),
+    .meta(limited('bad credentials of an address per minute and replica', 'failures', 'SE42')),
   SESSION_IP_MODE: z
     .enum(IP_MODES)
     .default('truncated')

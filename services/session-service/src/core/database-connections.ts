@@ -22,12 +22,16 @@ export interface RedisConnectionUsage {
   readonly rejected: number;
 }
 
-/** The connection pool of this process. */
-export interface PoolUsage {
+/** The connections of a pool. */
+export interface PoolStats {
   readonly total: number;
   readonly idle: number;
   readonly waiting: number;
   readonly max: number;
+}
+
+/** The connection pool of this process. */
+export interface PoolUsage extends PoolStats {
   readonly oldestCheckout: { readonly ageMs: number; readonly holder: string } | undefined;
 }
 
@@ -40,14 +44,8 @@ export interface FleetSize {
   readonly maxOverflow: number;
 }
 
-/** The connections needed by the fleet and allowed by the server. */
-export interface ConnectionBudget {
-  readonly needed: number;
-  readonly allowed: number;
-  readonly fits: boolean;
-  /** The calculation as text. */
-  readonly sum: string;
-}
+/** The connections needed by the fleet and allowed by the server; `sum` is the calculation as text. */
+export type ConnectionBudget = ReturnType<typeof connectionBudget>;
 
 export const FINDING_NAMES = [
   'ok',
@@ -84,7 +82,7 @@ const OWN_NAME = /^sessions@/;
 export const connectionBudget = (
   { replicas, surge, poolSize, maxOverflow }: FleetSize,
   { maxConnections, reserved }: Pick<ServerConnections, 'maxConnections' | 'reserved'>,
-): ConnectionBudget => {
+) => {
   const perReplica = poolSize + maxOverflow + PROBE_CONNECTIONS;
   const needed = (replicas + surge) * perReplica + OTHERS;
   const allowed = Math.floor(SHARE * (maxConnections - reserved));

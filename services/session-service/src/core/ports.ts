@@ -61,10 +61,14 @@ export type SessionCreateResult =
       /** Live sessions of the user, including this session; 1 for a guest. */
       readonly devices: number;
     }
+  | LoginRefusal
+  | Replay;
+
+/** A login that the rules of the user refuse. */
+export type LoginRefusal =
   | { readonly ok: false; readonly why: 'disabled' }
   /** `sessions`: the newest live sessions, at most 20. */
-  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
-  | Replay;
+  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
 
 /** The result of an earlier request with the same idempotency key. */
 export type Replay =
@@ -123,22 +127,13 @@ export interface Upgrade extends Raise {
 
 /** The result of an upgrade. It is also a login: the session limit applies. */
 export type Upgraded =
-  | {
-      readonly ok: true;
-      readonly session: SessionRecord;
-      readonly posted: OutboxEntry | undefined;
-      readonly evicted: SessionEndResult;
-    }
+  | (Extract<Changed, { ok: true }> & { readonly evicted: SessionEndResult })
   | Extract<Changed, { ok: false }>
-  | { readonly ok: false; readonly why: 'disabled' }
-  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] }
+  | LoginRefusal
   | Replay;
 
 /** The conditions of an upgrade. */
-export interface UpgradeOptions {
-  readonly limit: SessionLimit;
-  readonly idempotency?: Idempotency | undefined;
-}
+export type UpgradeOptions = Omit<SessionCreateOptions, 'actor'>;
 
 /** New values of a session; undefined members stay as they are. */
 export interface Rewrite {

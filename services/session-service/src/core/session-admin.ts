@@ -1,16 +1,8 @@
 import type { SessionId } from '@muster/session/token';
 import type { LatestUses } from './activity-flusher.ts';
 import type { SweepStore } from './expiry-sweeper.ts';
-import type {
-  Actor,
-  AdminStore,
-  SearchFilter,
-  SessionEndResult,
-  UserRules,
-  UserRulesPatch,
-  UserSessions,
-} from './ports.ts';
-import type { Propagation, PropagationState } from './propagation.ts';
+import type { Actor, AdminStore, SearchFilter, SessionEndResult, UserRulesPatch, UserSessions } from './ports.ts';
+import type { Propagation } from './propagation.ts';
 import type { EndReason } from './session-record.ts';
 import type { EndResult, SessionService } from './session-service.ts';
 
@@ -53,30 +45,19 @@ export const createSessionAdmin = (deps: AdminDeps) => {
     eventsOfSession: store.eventsOfSession,
     sessionsOfUser: store.sessionsOfUser,
     /** Changes a user's rules; disabling ends all sessions of the user. */
-    putRules: async (
-      user: UserSessions,
-      patch: UserRulesPatch,
-      actor: Actor,
-    ): Promise<{ rules: UserRules; result: EndResult }> => {
+    putRules: async (user: UserSessions, patch: UserRulesPatch, actor: Actor) => {
       const { rules, ended } = await store.putRules(user, patch, actor);
       return { rules, result: await settle(ended, 'user_disabled') };
     },
     /** Ends at most 500 matching sessions; call again while `more` is true. */
-    endMatching: async (
-      filter: SearchFilter,
-      reason: EndReason,
-      actor: Actor,
-    ): Promise<EndResult & { more: boolean }> => {
+    endMatching: async (filter: SearchFilter, reason: EndReason, actor: Actor) => {
       const found = await store.findUnended(filter, BATCH);
       const ids = filter.seenBefore === undefined ? found : await withoutActivity(found, filter.seenBefore);
       const result = ids.length === 0 ? NOTHING : await sessions.end(ids, reason, actor);
       return { ...result, more: found.length === BATCH };
     },
     /** Ends and deletes all sessions of a user and removes the user from the audit log. */
-    erase: async (
-      user: UserSessions,
-      actor: Actor,
-    ): Promise<{ sessions: number; events: number; propagated: PropagationState }> => {
+    erase: async (user: UserSessions, actor: Actor) => {
       const { ended, ...counts } = await store.erase(user, actor);
       return { ...counts, propagated: (await settle(ended, 'erased')).propagated };
     },

@@ -8,6 +8,7 @@ import {
   type ChangeOf,
   type ChangeStore,
   type Idempotency,
+  type LoginRefusal,
   type Raise,
   type Rewrite,
   type SessionStore,
@@ -26,28 +27,18 @@ type Refused = Extract<Changed, { ok: false }>;
 export type RotateResult = { readonly ok: true; readonly session: SessionRecord; readonly token: string } | Refused;
 
 export type UpgradeResult =
-  | {
-      readonly ok: true;
-      readonly session: SessionRecord;
-      readonly token: string;
-      readonly isReplay?: boolean;
-    }
+  | (Extract<RotateResult, { ok: true }> & { readonly isReplay?: boolean })
   | Refused
+  | LoginRefusal
   /** The idempotency key belongs to another request, or to a session with another token by now. */
   | { readonly ok: false; readonly why: 'key_reused' | 'rotated' }
-  | { readonly ok: false; readonly why: 'disabled' }
-  | { readonly ok: false; readonly why: 'not_guest' }
-  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+  | { readonly ok: false; readonly why: 'not_guest' };
 
 export type PatchResult = { readonly ok: true; readonly session: SessionRecord } | Refused;
 
 /** The login that gives a guest's session to a user. */
-interface UpgradeRequest extends Omit<Raise, 'secretHash'> {
-  readonly userId: string;
+interface UpgradeRequest extends Omit<Upgrade, 'secretHash' | 'policy' | 'idleSeconds' | 'maxSeconds'> {
   readonly remember: boolean;
-  readonly idp: string | null;
-  readonly idpSid: string | null;
-  readonly idpSub: string | null;
 }
 
 /** Changes of live sessions; each is a new revision, delivered to the whole fleet. */

@@ -41,20 +41,13 @@ export interface SessionRecord extends Omit<Snapshot, 'freshUntil'> {
 }
 
 /** A session to be created; the database sets its instants. */
-export interface SessionDraft {
-  readonly id: SessionId;
-  readonly tenant: string;
-  readonly userId: string | null;
-  readonly kind: Snapshot['kind'];
-  readonly policy: string;
-  readonly transport: Transport;
-  readonly remember: boolean;
+export interface SessionDraft
+  extends Pick<SessionRecord, 'id' | 'tenant' | 'userId' | 'kind' | 'policy' | 'transport' | 'label'>,
+    Pick<SessionRecord, 'data' | 'grants' | 'idleSeconds'>,
+    Pick<SessionAbout, 'client' | 'country' | 'actor' | 'remember'> {
   readonly secretHash: Buffer;
-  readonly label: string | null;
-  readonly client: SessionAbout['client'];
   /** Already anonymized. */
   readonly ip: string | null;
-  readonly country: string | null;
   readonly auth: {
     /** Undefined: now. */
     readonly time: number | undefined;
@@ -64,12 +57,8 @@ export interface SessionDraft {
     readonly idpSid: string | null;
     readonly idpSub: string | null;
   };
-  readonly actor: SessionAbout['actor'];
   /** The session of the actor, whose end also ends this session. */
   readonly actorSession?: SessionId | undefined;
-  readonly data: Readonly<Record<string, unknown>>;
-  readonly grants: readonly SessionGrant[];
-  readonly idleSeconds: number;
   readonly maxSeconds: number;
 }
 

@@ -7,6 +7,7 @@ import type { SweepStore } from './expiry-sweeper.ts';
 import type {
   Actor,
   Idempotency,
+  LoginRefusal,
   SessionCreateResult,
   SessionEndResult,
   SessionStore,
@@ -30,10 +31,9 @@ export interface Login
 
 export type OpenResult =
   | { readonly ok: true; readonly session: SessionRecord; readonly token: string; readonly isReplay: boolean }
-  | { readonly ok: false; readonly why: 'disabled' }
+  | LoginRefusal
   /** The idempotency key belongs to another request, or to a session with another token by now. */
-  | { readonly ok: false; readonly why: 'key_reused' | 'rotated' }
-  | { readonly ok: false; readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
+  | { readonly ok: false; readonly why: 'key_reused' | 'rotated' };
 
 /** The number of sessions that ended, and the state of their propagation. */
 export interface EndResult {

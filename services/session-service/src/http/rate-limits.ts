@@ -4,6 +4,7 @@ import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
 import type { Request, Response } from 'express';
 import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible';
+import type { SessionServiceConfig } from '../config.ts';
 import type { GuestCeiling } from '../core/guest-ceiling.ts';
 import { networkKeyOf, rateKeyOf } from '../core/ip-address.ts';
 import { type Allowance, createWindowCounter } from '../core/rate-limit-window.ts';
@@ -19,14 +20,7 @@ interface RateLimitOptions {
   readonly log: Logger;
   readonly guestCeiling: GuestCeiling;
   readonly redis: RedisConnections;
-  readonly perMinute: {
-    readonly guests: number;
-    readonly guestNetwork: number;
-    readonly guestTenant: number;
-    readonly session: number;
-    readonly key: number;
-    readonly failures: number;
-  };
+  readonly perMinute: SessionServiceConfig['limits'];
   readonly onLimited: (scope: RateLimitScope) => void;
 }
 

@@ -1,7 +1,7 @@
 import { ConfigError } from '@muster/kit/config';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import type { PostgresConfig } from '../config-postgres.ts';
+import type { SessionServiceConfig } from '../config.ts';
 import {
   connectionBudget,
   diagnoseConnections,
@@ -15,10 +15,7 @@ interface ConnectionReporterDeps {
   readonly postgres: Postgres;
   readonly redis: RedisConnections;
   readonly log: Logger;
-  readonly config: {
-    readonly fleet: { readonly replicas: number; readonly surge: number };
-    readonly postgres: PostgresConfig;
-  };
+  readonly config: Pick<SessionServiceConfig, 'fleet' | 'postgres'>;
 }
 
 /** The database connections of this replica, of Postgres and of Redis, with findings. */

@@ -1,13 +1,6 @@
 import type { Metrics } from '@muster/kit/metrics';
+import type { PoolStats } from '../core/database-connections.ts';
 import { sqlState } from './errors.ts';
-
-/** The usage of a pool. */
-export interface PoolStats {
-  readonly total: number;
-  readonly idle: number;
-  readonly waiting: number;
-  readonly max: number;
-}
 
 /** The instruments of one pool. */
 export type PostgresMetrics = ReturnType<typeof createPostgresMetrics>;

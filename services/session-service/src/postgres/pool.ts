@@ -3,9 +3,10 @@ import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig } from 'pg';
 import type { PostgresConfig } from '../config-postgres.ts';
+import type { PoolStats } from '../core/database-connections.ts';
 import { createLeakDetector } from './connection-leak-detection.ts';
 import { isConnectionFault, sqlState, translateFault } from './errors.ts';
-import { createPostgresMetrics, type PoolStats, type PostgresMetrics } from './metrics.ts';
+import { createPostgresMetrics, type PostgresMetrics } from './metrics.ts';
 
 /** Executes named, prepared statements. `name` is from a closed set: it labels a metric. */
 export interface Queryable {
