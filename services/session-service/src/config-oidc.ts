@@ -1,21 +1,14 @@
 import { ASYMMETRIC_ALGORITHMS } from '@muster/kit/jwt';
 import { z } from 'zod';
+import type { IssuerRules } from './core/oidc-ports.ts';
 
 /** A trusted OpenID Connect issuer. */
-export interface IssuerConfig {
-  /** Short name for logs, metrics and user ids. */
-  readonly name: string;
-  /** The exact value of `iss`. */
-  readonly issuer: string;
+export interface IssuerConfig extends IssuerRules {
   /** Accepted client ids; a token must be issued for one of them. */
   readonly audience: readonly string[];
   /** Undefined: read from OpenID Connect Discovery. */
   readonly jwksUri: string | undefined;
   readonly algorithms: readonly string[];
-  readonly userIdClaim: string;
-  /** Prefix of the user id, so that two issuers do not share users. */
-  readonly userIdPrefix: string;
-  readonly tenant: string;
 }
 
 const httpUrl = z.url({ protocol: /^https?$/, error: 'expected an http(s) URL' }).max(255);
@@ -38,15 +31,11 @@ const issuerSchema = z
       .default('default'),
   })
   .transform(
-    (one): IssuerConfig => ({
-      name: one.name,
-      issuer: one.issuer,
-      audience: one.audience,
-      jwksUri: one.jwks_uri,
-      algorithms: one.algorithms,
-      userIdClaim: one.user_id_claim,
-      userIdPrefix: one.user_id_prefix ?? `${one.name}|`,
-      tenant: one.tenant,
+    ({ jwks_uri: jwksUri, user_id_claim: userIdClaim, user_id_prefix, ...one }): IssuerConfig => ({
+      ...one,
+      jwksUri,
+      userIdClaim,
+      userIdPrefix: user_id_prefix ?? `${one.name}|`,
     }),
   );
 

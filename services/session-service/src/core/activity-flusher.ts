@@ -1,8 +1,9 @@
-import { after, every, type Stop, within } from '@muster/kit/clock';
+import { after, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/activity';
 import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
+import { createPeriodicJob } from './periodic-job.ts';
 
 interface ActivityFlusherDeps {
   readonly now: () => number;
@@ -29,7 +30,6 @@ export const createActivityFlusher = (deps: ActivityFlusherDeps) => {
   const { buffer, write, log } = deps;
   const held = new Map<SessionId, number>();
   const uses = createLocalUses(deps.now);
-  let running: Promise<void> | undefined;
   let cancelMove: Stop | undefined;
 
   const hold = (touches: readonly Touch[]): void => {
@@ -63,17 +63,12 @@ export const createActivityFlusher = (deps: ActivityFlusherDeps) => {
     }
   };
   /** Moves what is held to Redis, and what is in Redis to Postgres. Never rejects. */
-  const flush = (): Promise<void> => {
-    running ??= moveToBuffer()
+  const job = createPeriodicJob(deps.intervalMs, () =>
+    moveToBuffer()
       .catch(() => moveTo(write))
       .then(writeBuffered)
-      .catch(logFailure)
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
-  };
-  const stop = every(deps.intervalMs, () => void flush());
+      .catch(logFailure),
+  );
 
   /** Instants of activity that is not in Postgres yet, in ms since the epoch. Rejects when Redis is unavailable. */
   const pending = async (ids: readonly SessionId[]): Promise<(number | undefined)[]> => {
@@ -89,7 +84,7 @@ export const createActivityFlusher = (deps: ActivityFlusherDeps) => {
       hold([{ id: session.id, at: deps.now() }]);
       scheduleMove();
     },
-    flush,
+    flush: job.runOnce,
     pending,
     /** As `pending`, with uses at this process that the throttle held back; those alone without an answer of Redis in 250 ms. Never rejects. */
     latest: async (ids: readonly SessionId[]): Promise<(number | undefined)[]> => {
@@ -105,9 +100,9 @@ export const createActivityFlusher = (deps: ActivityFlusherDeps) => {
     /** Entries held in this process. */
     size: (): number => held.size,
     [Symbol.asyncDispose]: async (): Promise<void> => {
-      stop();
       cancelMove?.();
-      await flush();
+      await job.runOnce();
+      await job[Symbol.asyncDispose]();
     },
   };
 };

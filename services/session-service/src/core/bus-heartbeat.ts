@@ -1,7 +1,8 @@
-import { type Clock, every } from '@muster/kit/clock';
+import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { compareStreamIds } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
+import { createPeriodicJob } from './periodic-job.ts';
 import type { EndedSession, Snapshots } from './ports.ts';
 
 /** The state of the bus after a heartbeat. */
@@ -35,7 +36,6 @@ const INTERVAL_MS = 1000;
 export const createBusHeartbeat = (deps: HeartbeatDeps) => {
   const { clock, log } = deps;
   let previous: HeartbeatReply | undefined;
-  let running: Promise<void> | undefined;
   let lastAt = 0;
   let mustReplay = false;
 
@@ -49,20 +49,13 @@ export const createBusHeartbeat = (deps: HeartbeatDeps) => {
     mustReplay = false;
     log.warn({ count, epoch: state.epoch }, 'session.bus_replayed');
   };
-  const stop = every(INTERVAL_MS, () => {
-    running ??= sendHeartbeat()
-      .catch((error: unknown) => log.debug({ error }, 'session.bus_heartbeat_failed'))
-      .finally(() => {
-        running = undefined;
-      });
-  });
+  const job = createPeriodicJob(INTERVAL_MS, () =>
+    sendHeartbeat().catch((error: unknown) => log.debug({ error }, 'session.bus_heartbeat_failed')),
+  );
   return {
     /** Ms since the epoch of the last heartbeat that Redis acknowledged; 0 before the first. */
     lastHeartbeatAt: (): number => lastAt,
-    [Symbol.asyncDispose]: async (): Promise<void> => {
-      stop();
-      await running;
-    },
+    [Symbol.asyncDispose]: job[Symbol.asyncDispose],
   };
 };
 

@@ -1,7 +1,7 @@
-import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Touch } from '@muster/session/activity';
 import type { SessionId } from '@muster/session/token';
+import { createPeriodicJob } from './periodic-job.ts';
 import { type Actor, SYSTEM } from './ports.ts';
 import type { EndReason } from './session-record.ts';
 
@@ -53,7 +53,6 @@ const COUNT_INTERVAL_MS = 60_000;
  * hour. Runs on every replica.
  */
 export const createExpirySweeper = (deps: SweeperDeps) => {
-  let running: Promise<number> | undefined;
   let housekeptAt = Number.NEGATIVE_INFINITY;
   let countedAt = Number.NEGATIVE_INFINITY;
 
@@ -77,26 +76,13 @@ export const createExpirySweeper = (deps: SweeperDeps) => {
     deps.onSwept({ deleted });
     return ended + idle;
   };
-  /** Runs one round, or joins the current one; resolves with the number of sessions ended. Never rejects. */
-  const runOnce = (): Promise<number> => {
-    running ??= round()
-      .catch((error: unknown) => {
-        deps.log.debug({ error }, 'session.expiry_sweep_failed');
-        return 0;
-      })
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
-  };
-  const stop = every(deps.intervalMs, () => void runOnce());
-  return {
-    runOnce,
-    [Symbol.asyncDispose]: async (): Promise<void> => {
-      stop();
-      await running;
-    },
-  };
+  /** `runOnce` resolves with the number of sessions ended. Never rejects. */
+  return createPeriodicJob(deps.intervalMs, () =>
+    round().catch((error: unknown) => {
+      deps.log.debug({ error }, 'session.expiry_sweep_failed');
+      return 0;
+    }),
+  );
 };
 
 /** Ends idle sessions after reading pending activity from Redis. Without Redis no session is ended as idle. */

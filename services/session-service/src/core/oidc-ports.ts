@@ -8,9 +8,12 @@ export type IdTokenFault = JwtFault | 'unknown_issuer' | 'nonce' | 'replayed' | 
 
 /** The configuration of an issuer that the core uses. */
 export interface IssuerRules {
+  /** Short name for logs, metrics and user ids. */
   readonly name: string;
+  /** The exact value of `iss`. */
   readonly issuer: string;
   readonly userIdClaim: string;
+  /** Prefix of the user id, so that two issuers do not share users. */
   readonly userIdPrefix: string;
   readonly tenant: string;
 }

@@ -1,5 +1,5 @@
-import { every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { createPeriodicJob } from './periodic-job.ts';
 import type { OutboxEntry, OutboxStore } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 
@@ -33,7 +33,6 @@ const PAGE = 100;
 
 /** Delivers what a crash or an outage left in the outbox; polls it, one run at a time. Runs on every replica. */
 export const createOutboxRelay = ({ outbox, propagation, log, pollMs, onWaiting }: RelayDeps) => {
-  let running: Promise<number> | undefined;
   let backlog: OutboxBacklog | undefined = { count: 0, oldestAt: undefined };
 
   const deliverPage = async (after: string): Promise<Page> => {
@@ -78,22 +77,10 @@ export const createOutboxRelay = ({ outbox, propagation, log, pollMs, onWaiting 
     if (delivered > 0) log.info({ delivered }, 'outbox.relayed');
     return delivered;
   };
-  /** Delivers rows older than one second; resolves with their number. Never rejects. */
-  const runOnce = (): Promise<number> => {
-    running ??= drainOutbox().finally(() => {
-      running = undefined;
-    });
-    return running;
-  };
-
-  const stop = every(pollMs, () => void runOnce());
   return {
-    runOnce,
+    /** `runOnce` delivers rows older than one second and resolves with their number. Never rejects. */
+    ...createPeriodicJob(pollMs, drainOutbox),
     /** The backlog after the last run; undefined when the outbox could not be read. */
     backlog: (): OutboxBacklog | undefined => backlog,
-    [Symbol.asyncDispose]: async (): Promise<void> => {
-      stop();
-      await running;
-    },
   };
 };

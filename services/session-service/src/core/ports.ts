@@ -115,14 +115,11 @@ export interface Raise {
 }
 
 /** The login that gives a guest's session to a user. */
-export interface Upgrade extends Raise {
+export interface Upgrade
+  extends Raise,
+    Pick<SessionDraft, 'policy' | 'idleSeconds' | 'maxSeconds'>,
+    Pick<SessionDraft['auth'], 'idp' | 'idpSid' | 'idpSub'> {
   readonly userId: string;
-  readonly policy: string;
-  readonly idleSeconds: number;
-  readonly maxSeconds: number;
-  readonly idp: string | null;
-  readonly idpSid: string | null;
-  readonly idpSub: string | null;
 }
 
 /** The result of an upgrade. It is also a login: the session limit applies. */
@@ -198,13 +195,10 @@ export interface UserRules {
 }
 
 /** A change of a user's rules; undefined members stay as they are. */
-export interface UserRulesPatch {
-  readonly maxSessions: number | null | undefined;
-  readonly atLimit: LimitRule | null | undefined;
-  readonly disabled: boolean | undefined;
+export type UserRulesPatch = { readonly [Rule in keyof UserRules]: UserRules[Rule] | undefined } & {
   /** The reason that the caller gave, for the audit log. */
   readonly reason: string | undefined;
-}
+};
 
 /** A filter of the sessions of a tenant; times in ms since the epoch. */
 export interface SearchFilter {

@@ -43,12 +43,12 @@ export const serviceGuard =
       scopes: holder.scopes,
       groups: holder.groups,
       requireStillValid: async () => {
-        if (key === undefined || (await apiKeys.holderOf(key)) === undefined) throw revoked();
+        if (key === undefined || (await apiKeys.holderOf(key)) === undefined) {
+          throw new AppError('INVALID_KEY', { detail: 'This API key was revoked.' });
+        }
       },
     };
   };
-
-const revoked = (): AppError => new AppError('INVALID_KEY', { detail: 'This API key was revoked.' });
 
 /** True if the session belongs to a tenant of the key. */
 export const isVisible = (caller: ServiceCaller, session: { tenant: string }): boolean =>

@@ -1,18 +1,14 @@
-import type { ApiKey, KeyChange, KeyStore, Scope } from '../../core/api-keys.ts';
+import type { ApiKey, KeyChange, KeyStore } from '../../core/api-keys.ts';
 import type { Queryable } from '../pool.ts';
 
-interface KeyRow {
-  readonly id: string;
-  readonly name: string;
-  readonly scopes: Scope[];
-  readonly tenant_id: string | null;
-  readonly groups: string[] | null;
-  readonly created_at: Date;
-  readonly last_used_at: Date | null;
-  readonly revoked_at: Date | null;
+interface KeyRow extends Omit<ApiKey, 'createdAt' | 'lastUsedAt' | 'revokedAt'> {
+  readonly createdAt: Date;
+  readonly lastUsedAt: Date | null;
+  readonly revokedAt: Date | null;
 }
 
-const COLUMNS = 'id, name, scopes, tenant_id, groups, created_at, last_used_at, revoked_at';
+const COLUMNS = `id, name, scopes, tenant_id AS tenant, groups, created_at AS "createdAt", last_used_at AS "lastUsedAt",
+  revoked_at AS "revokedAt"`;
 /** Events of a key for all tenants have the tenant `*`, which is not a valid tenant name. */
 const logged = (type: string, from: string, by: number): string => `logged AS (
     INSERT INTO session_events (tenant_id, type, actor, ip, request_id, detail)
@@ -40,7 +36,7 @@ export const apiKeyQueries = (db: Queryable): KeyStore => ({
   },
   findByHashes: async (hashes) => {
     const rows = await db.query<KeyRow & { readonly hash: Buffer }>('find_api_keys', FIND, [hashes]);
-    return rows.map((row) => ({ hash: row.hash, key: toKey(row) }));
+    return rows.map(({ hash, ...row }) => ({ hash, key: toKey(row) }));
   },
   list: async (tenant) => (await db.query<KeyRow>('list_api_keys', LIST, [tenant])).map(toKey),
   revoke: async (id, tenant, by) =>
@@ -52,13 +48,9 @@ export const apiKeyQueries = (db: Queryable): KeyStore => ({
 
 const valuesOf = ({ actor, reason }: KeyChange): unknown[] => [actor.name, actor.ip, actor.requestId, reason ?? null];
 
-const toKey = (row: KeyRow): ApiKey => ({
-  id: row.id,
-  name: row.name,
-  scopes: row.scopes,
-  tenant: row.tenant_id,
-  groups: row.groups,
-  createdAt: row.created_at.getTime(),
-  lastUsedAt: row.last_used_at?.getTime() ?? null,
-  revokedAt: row.revoked_at?.getTime() ?? null,
+const toKey = ({ createdAt, lastUsedAt, revokedAt, ...key }: KeyRow): ApiKey => ({
+  ...key,
+  createdAt: createdAt.getTime(),
+  lastUsedAt: lastUsedAt?.getTime() ?? null,
+  revokedAt: revokedAt?.getTime() ?? null,
 });

@@ -7,18 +7,11 @@ import {
   type UserRulesPatch,
   type UserSessions,
 } from '../../core/ports.ts';
-import type { LimitRule } from '../../core/session-record.ts';
 import type { Postgres, Queryable } from '../pool.ts';
 import { COLUMNS, type SessionRow, toRecord } from '../rows.ts';
 import { endSessionsOfUser } from './end-sessions.ts';
 
-interface RulesRow {
-  readonly max_sessions: number | null;
-  readonly at_limit: LimitRule | null;
-  readonly disabled: boolean;
-}
-
-const RULES = 'max_sessions, at_limit, disabled_at IS NOT NULL AS disabled';
+const RULES = 'max_sessions AS "maxSessions", at_limit AS "atLimit", disabled_at IS NOT NULL AS disabled';
 const LOCK = `INSERT INTO subjects (tenant_id, user_id) VALUES ($1, $2)
   ON CONFLICT (tenant_id, user_id) DO UPDATE SET updated_at = now() RETURNING ${RULES}`;
 const PUT = `INSERT INTO subjects AS s (tenant_id, user_id, max_sessions, at_limit, disabled_at)
@@ -73,7 +66,7 @@ export const userQueries = (
 
 /** Locks a user until the transaction ends: counting and ending this user's sessions is serialised. */
 export const lockUser = async (tx: Queryable, { tenant, userId }: UserSessions): Promise<UserRules> =>
-  toRules(await tx.write<RulesRow>('lock_subject', LOCK, [tenant, userId]));
+  toRules(await tx.write<UserRules>('lock_subject', LOCK, [tenant, userId]));
 
 /** Changes a user's rules and takes the lock; undefined members stay as they are. */
 const putUserRules = async (
@@ -82,7 +75,7 @@ const putUserRules = async (
   { maxSessions, atLimit, disabled }: UserRulesPatch,
 ): Promise<UserRules> =>
   toRules(
-    await tx.write<RulesRow>('put_subject', PUT, [
+    await tx.write<UserRules>('put_subject', PUT, [
       tenant,
       userId,
       maxSessions !== undefined,
@@ -93,11 +86,8 @@ const putUserRules = async (
     ]),
   );
 
-const toRules = ([row]: readonly RulesRow[]): UserRules => ({
-  maxSessions: row?.max_sessions ?? null,
-  atLimit: row?.at_limit ?? null,
-  disabled: row?.disabled ?? false,
-});
+const toRules = ([rules]: readonly UserRules[]): UserRules =>
+  rules ?? { maxSessions: null, atLimit: null, disabled: false };
 
 /** Writes one event per kind of change; none when nothing changed. */
 const logRules = async (
