@@ -46,11 +46,7 @@ export interface KeyChange {
 /** Statements on API keys. */
 export interface KeyStore {
   /** Undefined when a key with that hash exists. */
-  insert(
-    key: Pick<ApiKey, 'id' | 'name' | 'scopes' | 'tenant' | 'groups'>,
-    hash: Buffer,
-    by: KeyChange,
-  ): Promise<ApiKey | undefined>;
+  insert(key: KeyHolder & Pick<ApiKey, 'name'>, hash: Buffer, by: KeyChange): Promise<ApiKey | undefined>;
   findByHashes(hashes: readonly Buffer[]): Promise<{ readonly hash: Buffer; readonly key: ApiKey }[]>;
   list(tenant: string | null): Promise<ApiKey[]>;
   /** False when there is no active key with this id. */

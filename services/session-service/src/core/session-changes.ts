@@ -16,7 +16,7 @@ import {
   type Upgrade,
 } from './ports.ts';
 import type { Propagation } from './propagation.ts';
-import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
+import { DEFAULT_LIMIT } from './session-limit.ts';
 import { POLICIES, policyFor } from './session-policies.ts';
 import type { SessionRecord } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
@@ -54,7 +54,6 @@ interface ChangesDeps {
   readonly keys: DerivedKeys;
   readonly store: ChangeStore & Pick<SessionStore, 'find'>;
   readonly propagation: Propagation;
-  readonly limit?: SessionLimit;
   readonly onRotated: (why: string) => void;
 }
 
@@ -106,7 +105,7 @@ const upgrade = async (
   const policy = policyFor(request);
   const { remember: _, ...login } = request;
   const raise: Upgrade = { ...login, secretHash: hashSecret(secret), policy, ...POLICIES[policy] };
-  const result = await deps.store.upgrade(of, raise, { limit: deps.limit ?? DEFAULT_LIMIT, idempotency });
+  const result = await deps.store.upgrade(of, raise, { limit: DEFAULT_LIMIT, idempotency });
   if (!result.ok && result.why === 'replayed') {
     return idempotency ? replayed(deps, result.session, idempotency) : { ok: false, why: 'rotated' };
   }
@@ -124,8 +123,8 @@ const MAX_TRIES = 5;
 
 /** Merges with the current revision; repeats after a concurrent change, unless the caller named a revision. */
 const applyPatch = async ({ store }: ChangesDeps, of: ChangeOf, patch: Rewrite, check: DataCheck): Promise<Changed> => {
-  const { data: changes, label, grants, reason } = patch;
-  if (changes === undefined) return store.rewrite(of, { label, grants, reason, data: undefined });
+  const { data: changes } = patch;
+  if (changes === undefined) return store.rewrite(of, patch);
   for (let tries = 1; ; tries += 1) {
     const session = await store.find(of.id);
     if (session === undefined) return { ok: false, why: 'missing' };
@@ -134,7 +133,7 @@ const applyPatch = async ({ store }: ChangesDeps, of: ChangeOf, patch: Rewrite, 
     }
     const data = mergePatch(session.data, changes);
     check(data);
-    const changed = await store.rewrite({ ...of, rev: session.rev }, { label, grants, reason, data });
+    const changed = await store.rewrite({ ...of, rev: session.rev }, { ...patch, data });
     const isConflict = !changed.ok && changed.why === 'revision' && of.rev === undefined;
     if (!isConflict || tries === MAX_TRIES) return changed;
   }

@@ -15,7 +15,7 @@ import type {
   UserSessions,
 } from './ports.ts';
 import type { Propagation, PropagationState } from './propagation.ts';
-import { DEFAULT_LIMIT, type SessionLimit } from './session-limit.ts';
+import { DEFAULT_LIMIT } from './session-limit.ts';
 import { POLICIES, type PolicyName, policyFor } from './session-policies.ts';
 import { type EndReason, type SessionDraft, type SessionRecord, toSnapshot } from './session-record.ts';
 import type { DerivedKeys } from './signing-keys.ts';
@@ -53,7 +53,6 @@ interface SessionsDeps {
   readonly store: SessionStore & Pick<SweepStore, 'touch'>;
   readonly snapshots: Pick<Snapshots, 'put'>;
   readonly propagation: Propagation;
-  readonly limit?: SessionLimit;
   readonly onOpened: (kind: string, devices: number) => void;
   readonly onEnded: (reason: string, count: number) => void;
 }
@@ -109,7 +108,7 @@ const open = async (
       idleSeconds: clocks.idleSeconds,
       maxSeconds: Math.min(clocks.maxSeconds, login.lifeSeconds ?? clocks.maxSeconds),
     },
-    { limit: deps.limit ?? DEFAULT_LIMIT, actor, idempotency },
+    { limit: DEFAULT_LIMIT, actor, idempotency },
   );
   if (!created.ok) {
     return created.why === 'replayed' && idempotency ? replayed(deps, created.session, idempotency) : refused(created);

@@ -4,19 +4,14 @@ import { readBearer } from '@muster/session/credential';
 import { coversGroups, type SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 import type { Request, Response } from 'express';
-import type { Scope } from '../core/api-keys.ts';
+import type { KeyHolder, Scope } from '../core/api-keys.ts';
 import type { Actor } from '../core/ports.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './request.ts';
 
 /** A caller with an API key. */
-export interface ServiceCaller {
+export interface ServiceCaller extends Omit<KeyHolder, 'id'> {
   readonly actor: Actor;
-  /** The only tenant of the key; null for all. */
-  readonly tenant: string | null;
-  readonly scopes: readonly Scope[];
-  /** Groups, or prefixes ending in `*`, that its grants may name; null for all. */
-  readonly groups: readonly string[] | null;
   /** Throws `INVALID_KEY` if the key was revoked meanwhile; for long polls. */
   requireStillValid(): Promise<void>;
 }

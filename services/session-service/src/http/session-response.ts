@@ -41,22 +41,27 @@ export const asReplay = (reply: RouteReply): RouteReply => ({
   headers: { ...reply.headers, 'Idempotent-Replayed': 'true' },
 });
 
-const openErrorReply = (opened: Extract<OpenResult, { ok: false }>): Error => {
-  switch (opened.why) {
+/** The error of a login, or of an upgrade, that was refused. */
+const openErrorReply = (refused: Extract<OpenResult, { ok: false }>): Error => {
+  switch (refused.why) {
     case 'key_reused':
+      return keyReused();
     case 'rotated':
-      return replayErrorReply(opened.why);
-    default:
-      return loginErrorReply(opened);
-  }
-};
-
-const replayErrorReply = (why: 'key_reused' | 'rotated'): Error =>
-  why === 'key_reused'
-    ? keyReused()
-    : new AppError('SESSION_ROTATED', {
+      return new AppError('SESSION_ROTATED', {
         detail: 'The session of this Idempotency-Key has another token now, or has ended.',
       });
+    case 'disabled':
+      return new AppError('USER_DISABLED');
+    default:
+      return new AppError('SESSION_LIMIT', {
+        detail: 'The user has reached the session limit. End a session first.',
+        extra: {
+          sessions: refused.sessions.map((session) => sessionDto(session, { current: false, withData: false })),
+          ...sessionsUrlOf(refused.sessions[0]),
+        },
+      });
+  }
+};
 
 /** The response to a step-up or upgrade. */
 export const privilegeChangeReply = (context: HttpContext, result: RotateResult | UpgradeResult): RouteReply => {
@@ -71,10 +76,9 @@ export const privilegeChangeReply = (context: HttpContext, result: RotateResult 
   switch (result.why) {
     case 'disabled':
     case 'limit':
-      throw loginErrorReply(result);
     case 'key_reused':
     case 'rotated':
-      throw replayErrorReply(result.why);
+      throw openErrorReply(result);
     case 'not_guest':
       throw new AppError('CONFLICT', { detail: 'This session belongs to a user.' });
     default:
@@ -105,18 +109,3 @@ const sessionsUrlOf = (session: SessionRecord | undefined): { sessions_url?: str
         sessions_url: `/v1/users/${encodeURIComponent(session.userId)}/sessions?tenant=${encodeURIComponent(session.tenant)}`,
       }
     : {};
-
-type LoginRefused =
-  | { readonly why: 'disabled' }
-  | { readonly why: 'limit'; readonly sessions: readonly SessionRecord[] };
-
-const loginErrorReply = (refused: LoginRefused): AppError =>
-  refused.why === 'disabled'
-    ? new AppError('USER_DISABLED')
-    : new AppError('SESSION_LIMIT', {
-        detail: 'The user has reached the session limit. End a session first.',
-        extra: {
-          sessions: refused.sessions.map((session) => sessionDto(session, { current: false, withData: false })),
-          ...sessionsUrlOf(refused.sessions[0]),
-        },
-      });

@@ -8,7 +8,16 @@ export type PostgresMetrics = ReturnType<typeof createPostgresMetrics>;
 /** Registers the instruments of the main pool, named by OpenTelemetry's database conventions. */
 export const createPostgresMetrics = (metrics: Metrics, stats: () => PoolStats) => {
   const pool = 'main';
-  reportPool(metrics, pool, stats);
+  const connections = metrics.gauge('db_client_connections');
+  const limit = metrics.gauge('db_client_connections_max');
+  const pending = metrics.gauge('db_client_connections_pending');
+  metrics.onCollect(() => {
+    const { total, idle, waiting, max } = stats();
+    connections.set({ pool, state: 'idle' }, idle);
+    connections.set({ pool, state: 'used' }, total - idle);
+    limit.set({ pool }, max);
+    pending.set({ pool }, waiting);
+  });
   const duration = metrics.histogram('db_client_operation_duration_seconds');
   const wait = metrics.histogram('db_client_connection_wait_seconds').with({ pool });
   const timeouts = metrics.counter('db_client_connection_timeouts_total').with({ pool });
@@ -40,16 +49,3 @@ export const createPostgresMetrics = (metrics: Metrics, stats: () => PoolStats) 
 
 const SQLSTATE = /^[0-9A-Z]{5}$/;
 const READ_ONLY = '25006';
-
-const reportPool = (metrics: Metrics, pool: 'main', stats: () => PoolStats): void => {
-  const connections = metrics.gauge('db_client_connections');
-  const limit = metrics.gauge('db_client_connections_max');
-  const pending = metrics.gauge('db_client_connections_pending');
-  metrics.onCollect(() => {
-    const { total, idle, waiting, max } = stats();
-    connections.set({ pool, state: 'idle' }, idle);
-    connections.set({ pool, state: 'used' }, total - idle);
-    limit.set({ pool }, max);
-    pending.set({ pool }, waiting);
-  });
-};

@@ -173,27 +173,21 @@ const createPing = (
   probe: Pool,
   { instruments, log }: { instruments: PostgresMetrics; log: Logger },
 ): Postgres['ping'] => {
-  const warnUnbounded = unboundedWarning(log);
+  let hasWarned = false;
   return async (required = []) => {
     const values = [required.map(({ table }) => table), required.map(({ privilege }) => privilege)];
     const [row] = (await probe.query<PingRow>(PING, values)).rows;
-    warnUnbounded(row?.timeout);
+    // A pooler may drop the start-up parameters; then the role needs the statement timeout.
+    if (row?.timeout === '0' && !hasWarned) {
+      hasWarned = true;
+      log.warn(
+        { remedy: "ALTER ROLE … SET statement_timeout = '5s'; see docs/operations/stores.md" },
+        'postgres.no_statement_timeout',
+      );
+    }
     instruments.primary(row?.read_only === false);
     if (row?.read_only !== false) throw new Error('the database is read-only');
     if (row.missing !== null) throw new MissingPrivilegeError(row.missing);
-  };
-};
-
-/** Warns once if the server has no statement timeout: a pooler may drop the start-up parameters, then the role needs them. */
-const unboundedWarning = (log: Logger): ((statementTimeout: unknown) => void) => {
-  let warned = false;
-  return (statementTimeout) => {
-    if (warned || statementTimeout !== '0') return;
-    warned = true;
-    log.warn(
-      { remedy: "ALTER ROLE … SET statement_timeout = '5s'; see docs/operations/stores.md" },
-      'postgres.no_statement_timeout',
-    );
   };
 };
 

@@ -1,7 +1,7 @@
-import type { SessionGrant } from '@muster/session/grants';
+import type { SessionAbout } from '@muster/session/session-snapshot';
 import type { SessionId } from '@muster/session/token';
 import type { Change, OutboxEntry } from '../core/ports.ts';
-import type { SessionRecord, Transport } from '../core/session-record.ts';
+import type { SessionRecord } from '../core/session-record.ts';
 
 /** The columns of a session that the service reads. */
 export const COLUMNS = `id, tenant_id, user_id, kind, policy, transport, remember, secret_hash, prev_hash, prev_until,
@@ -14,35 +14,27 @@ export const IS_LIVE = `ended_at IS NULL AND expires_at > now()
   AND (idle_seconds = 0 OR last_seen_at + make_interval(secs => idle_seconds) >= now())`;
 
 /** A row of {@link COLUMNS} as the driver returns it. */
-export interface SessionRow {
+export interface SessionRow
+  extends Pick<SessionRecord, 'kind' | 'policy' | 'transport' | 'rev' | 'aal' | 'label' | 'data' | 'grants'>,
+    Pick<SessionAbout, 'remember' | 'country'> {
   readonly id: string;
   readonly tenant_id: string;
   readonly user_id: string | null;
-  readonly kind: 'user' | 'guest' | 'service';
-  readonly policy: string;
-  readonly transport: Transport;
-  readonly remember: boolean;
   readonly secret_hash: Buffer;
   readonly prev_hash: Buffer | null;
   readonly prev_until: Date | null;
   readonly rotated_at: Date | null;
-  readonly rev: number;
   readonly device_id: string | null;
-  readonly label: string | null;
   readonly client_kind: string;
   readonly client_summary: string | null;
   readonly user_agent: string | null;
   readonly created_ip: string | null;
   readonly last_ip: string | null;
-  readonly country: string | null;
   readonly auth_time: Date | null;
-  readonly aal: number;
   readonly amr: readonly string[];
   readonly idp: string | null;
   readonly actor_id: string | null;
   readonly actor_reason: string | null;
-  readonly data: Record<string, unknown>;
-  readonly grants: SessionGrant[];
   readonly created_at: Date;
   readonly last_seen_at: Date;
   readonly idle_seconds: number;
