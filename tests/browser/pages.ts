@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -11,11 +12,24 @@ export const AGGREGATOR = fileURLToPath(new URL('../../services/health-aggregato
 /** Directory for screenshots of the tests. */
 const SCREENSHOTS = process.env['MUSTER_SCREENSHOTS'];
 
-/** Builds the console when it is missing. */
+const changedAt = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+
+/** Builds the console when it is missing or older than a source file. Each process builds in a directory of its own. */
 export const buildConsole = async (): Promise<void> => {
-  if (existsSync(join(AGGREGATOR, 'dist/console/index.html'))) return;
+  const built = join(AGGREGATOR, 'dist/console');
+  const sources = readdirSync(join(AGGREGATOR, 'src'), { recursive: true, encoding: 'utf8' });
+  const isOlder = (source: string) => changedAt(join(built, 'index.html')) < changedAt(join(AGGREGATOR, 'src', source));
+  const isStale = () => sources.some(isOlder);
+  if (!isStale()) return;
   const vite = join(AGGREGATOR, 'node_modules/vite/bin/vite.js');
-  await promisify(execFile)(process.execPath, [vite, 'build'], { cwd: AGGREGATOR });
+  const own = join(AGGREGATOR, `dist/console-${process.pid}`);
+  await promisify(execFile)(process.execPath, [vite, 'build', '--outDir', own], { cwd: AGGREGATOR });
+  // Another test file may have put its build there meanwhile; both builds are alike.
+  if (isStale()) {
+    await rm(built, { recursive: true, force: true });
+    await rename(own, built).catch(() => {});
+  }
+  await rm(own, { recursive: true, force: true });
 };
 
 /** A tab whose console errors, exceptions and requests to other origins are noted in `problems`. */

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { listen } from '@muster/http/listen';
 import { monitorEventLoop } from '@muster/kit/event-loop-delay';
 import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
-import { createInstance, type InstanceIdentity } from '@muster/kit/fleet/instance';
+import { createInstance } from '@muster/kit/fleet/instance';
 import { createHealth, type Health } from '@muster/kit/health';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
@@ -30,10 +30,7 @@ const SERVICE = 'health-aggregator';
 const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.url));
 
 /** A running aggregator and its ports. */
-export interface AggregatorApp extends RunningApp {
-  readonly port: number;
-  readonly opsPort: number;
-}
+export interface AggregatorApp extends RunningApp, Ports {}
 
 interface Dependencies {
   readonly config: AggregatorConfig;
@@ -157,7 +154,10 @@ const startJobs = async (deps: Dependencies, { port, opsPort }: Ports): Promise<
   const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: runtime.clock });
   const loop = stack.use(monitorEventLoop(common.heartbeatIntervalMs));
   const load = (): Record<string, number> => ({ ...loop.read(), streams: events.size });
-  const report = (): SelfReport => selfReport(instance, health, load());
+  const report = (): SelfReport => {
+    const { fleet: _, ...identity } = instance;
+    return { ...identity, state: health.state(), load: load(), dependencies: health.dependencies() };
+  };
   const instruments = createFleetMetrics(metrics, fleet, () => events.size);
   stack.use(await startCollector({ config, runtime, redis, fleet, instruments, report }));
   const keys = aggregatorKeys(redis.prefix, common.fleetName);
@@ -167,16 +167,3 @@ const startJobs = async (deps: Dependencies, { port, opsPort }: Ports): Promise<
   const owned = stack.move();
   return { ...leaderTasks, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
-
-const selfReport = (instance: InstanceIdentity, health: Health, load: Record<string, number>): SelfReport => ({
-  id: instance.id,
-  service: instance.service,
-  name: instance.name,
-  address: instance.address,
-  opsAddress: instance.opsAddress,
-  version: instance.version,
-  startedAt: instance.startedAt,
-  state: health.state(),
-  load,
-  dependencies: health.dependencies(),
-});

@@ -16,6 +16,14 @@ const UNKNOWN_GROUP = 102;
 const PERMISSION_DENIED = 103;
 const BAD_REQUEST = 107;
 const NOT_AVAILABLE = 108;
+const OTHER_TENANT =
+  'The server API key of this aggregator is bound to another tenant. Name that tenant, or set SERVER_API_KEYS to a key of all tenants.';
+/** What operators are told, by error code. */
+const FAULTS = new Map<number | undefined, ConstructorParameters<typeof AppError>>([
+  [UNKNOWN_GROUP, ['NOT_FOUND', { detail: 'No namespace of this fleet matches this group.' }]],
+  [PERMISSION_DENIED, ['FORBIDDEN', { detail: OTHER_TENANT }]],
+  [BAD_REQUEST, ['MALFORMED_REQUEST', { detail: 'The gateway rejected the parameters.' }]],
+]);
 /** All tenants, in the parameter `tenant`. */
 const EVERY_TENANT = '*';
 /** Limit of connections of one session. */
@@ -128,20 +136,8 @@ const socketOf = ({ since, lag, ...rest }: ConnectionInfo): SocketInfo => ({
 
 const resultOf = <T>({ result, error }: ServerApiResponse<T>): T => {
   if (result !== undefined) return result;
-  switch (error?.code) {
-    case UNKNOWN_GROUP:
-      throw new AppError('NOT_FOUND', { detail: 'No namespace of this fleet matches this group.' });
-    case PERMISSION_DENIED:
-      throw new AppError('FORBIDDEN', {
-        detail:
-          'The server API key of this aggregator is bound to another tenant. Name that tenant, or set SERVER_API_KEYS to a key of all tenants.',
-      });
-    case BAD_REQUEST:
-      throw new AppError('MALFORMED_REQUEST', { detail: 'The gateway rejected the parameters.' });
-    default:
-      throw new AppError('OVERLOADED', {
-        detail: 'The gateway cannot process this request now. Retry in a few seconds.',
-        retryAfterS: RETRY_AFTER_S,
-      });
-  }
+  const fault = FAULTS.get(error?.code);
+  if (fault) throw new AppError(...fault);
+  const detail = 'The gateway cannot process this request now. Retry in a few seconds.';
+  throw new AppError('OVERLOADED', { detail, retryAfterS: RETRY_AFTER_S });
 };

@@ -29,7 +29,7 @@ export const createHttpProbe = (options: ProbeOptions): Disposable & { readonly 
     probe: async (target) => {
       const requestHealth = () => requestBody(`http://${target.opsAddress}/health`, options, kept);
       const requested = target.wantsDetail ? requestHealth() : undefined;
-      const ready = await requestStatus(target.address, '/readyz', options);
+      const ready = await requestReadiness(target.address, options);
       // The health body of an unready instance has the cause: it may be draining.
       const health = await (requested ?? (ready.status === 503 ? requestHealth() : undefined));
       const report = health === undefined ? {} : readHealth(health);
@@ -106,14 +106,10 @@ interface StatusResponse {
 }
 
 /**
- * GET over a new connection; only the status line is read. An HTTP client costs three times the CPU time, at hundreds of probes per
+ * GET `/readyz` over a new connection; only the status line is read. An HTTP client costs three times the CPU time, at hundreds of probes per
  * second.
  */
-const requestStatus = (
-  address: string,
-  path: string,
-  { clock, timeoutMs }: { clock: Clock; timeoutMs: number },
-): Promise<StatusResponse> =>
+const requestReadiness = (address: string, { clock, timeoutMs }: ProbeOptions): Promise<StatusResponse> =>
   new Promise((resolve) => {
     const startedAt = clock.monotonic();
     const { hostname, port } = new URL(`http://${address}`);
@@ -136,5 +132,5 @@ const requestStatus = (
     // Only the first call of settle has an effect.
     socket.on('end', () => settle({ fault: 'ECONNRESET' }));
     socket.on('error', (error: NodeJS.ErrnoException) => settle({ fault: error.code ?? 'UNKNOWN' }));
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: ${address}\r\nConnection: close\r\n\r\n`);
+    socket.write(`GET /readyz HTTP/1.1\r\nHost: ${address}\r\nConnection: close\r\n\r\n`);
   });

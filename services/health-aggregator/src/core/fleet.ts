@@ -56,12 +56,8 @@ export const createFleetState = (options: FleetStateOptions) => {
   const versionOf = createVersionCounter();
   let leader: FleetSnapshot['leader'] = null;
 
-  const recordHeartbeat = (heartbeat: ObservedHeartbeat, at: number, now: number): void => {
-    const replaced = instances.recordHeartbeat(heartbeat, at, now);
-    if (replaced) ended.push(replaced);
-  };
   return {
-    ...createObservations({ ...model, clock, recordHeartbeat }),
+    ...createObservations(model, clock, ended),
     /** The state of the synthetic check, shared between aggregators. */
     syntheticCheck,
     /** Records the outcome of a synthetic check; undefined when nothing is known. */
@@ -110,38 +106,40 @@ const createVersionCounter = () => {
   };
 };
 
-interface ObservationDeps extends FleetModel {
-  readonly clock: Clock;
-  readonly recordHeartbeat: (heartbeat: ObservedHeartbeat, at: number, now: number) => void;
-}
-
-const createObservations = ({ clock, instances, registry, unregistered, recordHeartbeat }: ObservationDeps) => ({
-  /** Records a successful read of the registry. */
-  recordRegistryRead: ({ now: registryNow, heartbeats, ids }: RegistryReading): void => {
-    const now = clock.monotonic();
-    registry.recordRead(now);
-    for (const heartbeat of heartbeats)
-      recordHeartbeat(heartbeat, now - Math.max(0, registryNow - heartbeat.beatAt), now);
-    for (const monitor of instances.all()) monitor.recordListing(ids.has(monitor.id));
-  },
-  recordRegistryFailure: (): void => registry.recordFailure(),
-  /** Records the addresses of `TARGETS`; registered instances among them are ignored. */
-  recordDiscoveredTargets: (targets: readonly DiscoveredTarget[]): void => {
-    for (const { service } of targets) instances.addService(service);
-    unregistered.recordDiscoveredTargets(targets, clock.monotonic());
-  },
-  /** Records the result of a probe; unknown ids are ignored. */
-  recordProbe: (id: string, result: ProbeResult): void => {
-    const now = clock.monotonic();
-    for (const { monitors } of instances.services.values()) monitors.get(id)?.recordProbe(result, now);
-    unregistered.recordProbe(id, result, now);
-  },
-  /** Records what this process reports about itself. */
-  recordSelfReport: (self: SelfReport): void => {
-    const now = clock.monotonic();
-    recordHeartbeat({ ...self, beatAt: clock.now() }, now, now);
-  },
-});
+/** Records evidence; replaced incarnations are added to `ended`. */
+const createObservations = ({ instances, registry, unregistered }: FleetModel, clock: Clock, ended: Transition[]) => {
+  const recordHeartbeat = (heartbeat: ObservedHeartbeat, at: number, now: number): void => {
+    const replaced = instances.recordHeartbeat(heartbeat, at, now);
+    if (replaced) ended.push(replaced);
+  };
+  return {
+    /** Records a successful read of the registry. */
+    recordRegistryRead: ({ now: registryNow, heartbeats, ids }: RegistryReading): void => {
+      const now = clock.monotonic();
+      registry.recordRead(now);
+      for (const heartbeat of heartbeats)
+        recordHeartbeat(heartbeat, now - Math.max(0, registryNow - heartbeat.beatAt), now);
+      for (const monitor of instances.all()) monitor.recordListing(ids.has(monitor.id));
+    },
+    recordRegistryFailure: (): void => registry.recordFailure(),
+    /** Records the addresses of `TARGETS`; registered instances among them are ignored. */
+    recordDiscoveredTargets: (targets: readonly DiscoveredTarget[]): void => {
+      for (const { service } of targets) instances.addService(service);
+      unregistered.recordDiscoveredTargets(targets, clock.monotonic());
+    },
+    /** Records the result of a probe; unknown ids are ignored. */
+    recordProbe: (id: string, result: ProbeResult): void => {
+      const now = clock.monotonic();
+      for (const { monitors } of instances.services.values()) monitors.get(id)?.recordProbe(result, now);
+      unregistered.recordProbe(id, result, now);
+    },
+    /** Records what this process reports about itself. */
+    recordSelfReport: (self: SelfReport): void => {
+      const now = clock.monotonic();
+      recordHeartbeat({ ...self, beatAt: clock.now() }, now, now);
+    },
+  };
+};
 
 const probeTargetsOf = (
   { instances, registry, unregistered }: FleetModel,

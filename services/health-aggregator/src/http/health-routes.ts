@@ -2,7 +2,7 @@ import { type Route, type RouteReply, route } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import type { Request } from 'express';
 import { z } from 'zod';
-import type { FleetSnapshot, InstanceSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
+import type { FleetSnapshot, ServiceSnapshot } from '../core/fleet-snapshot.ts';
 import { type ServiceStatus, STATUS_PROJECTION } from '../core/status.ts';
 import {
   draftHealth,
@@ -58,7 +58,9 @@ export const healthRoutes = (snapshot: () => FleetSnapshot): Route[] => [
     query: strictQuery,
     responses: { ...responses, 404: { description: 'unknown instance' } },
     handle: ({ params, query, req }) => {
-      const { service, instance } = findInstance(snapshot(), params);
+      const service = findService(snapshot(), params.service);
+      const instance = service.instances.find(({ name }) => name === params.name);
+      if (!instance) throw new AppError('NOT_FOUND', { detail: 'This service has no instance of this name.' });
       return reply(req, instanceHealth(service.service, instance), query.strict === '1');
     },
   }),
@@ -90,16 +92,6 @@ const findService = (fleet: FleetSnapshot, name: string): ServiceSnapshot => {
   const service = SERVICE_NAME.test(name) ? fleet.services.find((each) => each.service === name) : undefined;
   if (!service) throw new AppError('NOT_FOUND', { detail: 'This fleet has no service of this name.' });
   return service;
-};
-
-const findInstance = (
-  fleet: FleetSnapshot,
-  { service: name, name: instanceName }: { service: string; name: string },
-): { service: ServiceSnapshot; instance: InstanceSnapshot } => {
-  const service = findService(fleet, name);
-  const instance = service.instances.find((each) => each.name === instanceName);
-  if (!instance) throw new AppError('NOT_FOUND', { detail: 'This service has no instance of this name.' });
-  return { service, instance };
 };
 
 /** JSON by default; the status for `text/plain`, and the format of the draft for its media type. */

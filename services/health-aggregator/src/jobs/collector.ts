@@ -94,6 +94,5 @@ export const startCollector = async (deps: CollectorDeps): Promise<Disposable> =
   stack.defer(every(REPORT_MS, () => fleet.recordSelfReport(report())));
   stack.defer(every(TICK_MS, tick));
   await registry.read();
-  const owned = stack.move();
-  return { [Symbol.dispose]: () => owned.dispose() };
+  return stack.move();
 };

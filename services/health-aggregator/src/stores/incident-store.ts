@@ -12,16 +12,7 @@ export interface StoredIncidents {
 }
 
 /** Incidents in Redis. */
-export interface IncidentStore {
-  /** The latest incidents. */
-  read(count: number): Promise<StoredIncidents>;
-  /** An incident of any age. */
-  find(id: string): Promise<Incident | undefined>;
-  /** Writes a change and its notifications atomically; `refused` if `epoch` is not that of the leader. */
-  write(epoch: number, change: IncidentChange, channels: number, now: number): Promise<WriteOutcome>;
-  /** The same for an observation without a leader; `refused` after another write since `version`. */
-  record(version: string, epoch: number, change: IncidentChange, channels: number, now: number): Promise<WriteOutcome>;
-}
+export type IncidentStore = ReturnType<typeof createIncidentStore>;
 
 /** KEYS guard, incidents, index, webhooks, due, version · ARGV expected value of the guard, id, openedAt, json, kept, channels, seq, notification, now, isNote */
 const WRITE_SCRIPT = `
@@ -43,7 +34,7 @@ end
 return 'written'`;
 
 /** Creates the store on the shared connections. */
-export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKeys): IncidentStore => {
+export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKeys) => {
   const write = async (
     { key, expected, epoch }: { readonly key: string; readonly expected: string; readonly epoch: number },
     { kind, incident }: IncidentChange,
@@ -61,7 +52,8 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
     return outcome as WriteOutcome;
   };
   return {
-    read: async (count) => {
+    /** The latest incidents. */
+    read: async (count: number): Promise<StoredIncidents> => {
       // The version first: after a change in between a later write fails, and everything is read again.
       const version = (await redis.retry((lane) => lane.get(keys.incidentVersion))) ?? '0';
       const ids = await redis.retry((lane) => lane.zrevrange(keys.incidentIndex, 0, count - 1));
@@ -72,11 +64,16 @@ export const createIncidentStore = (redis: RedisConnections, keys: AggregatorKey
         items: texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as Incident])),
       };
     },
-    find: async (id) => {
+    /** An incident of any age. */
+    find: async (id: string): Promise<Incident | undefined> => {
       const text = await redis.retry((lane) => lane.hget(keys.incidents, id));
       return text === null ? undefined : (JSON.parse(text) as Incident);
     },
-    write: (epoch, ...rest) => write({ key: keys.epoch, expected: String(epoch), epoch }, ...rest),
-    record: (version, epoch, ...rest) => write({ key: keys.incidentVersion, expected: version, epoch }, ...rest),
+    /** Writes a change and its notifications atomically; `refused` if `epoch` is not that of the leader. */
+    write: (epoch: number, change: IncidentChange, channels: number, now: number) =>
+      write({ key: keys.epoch, expected: String(epoch), epoch }, change, channels, now),
+    /** The same for an observation without a leader; `refused` after another write since `version`. */
+    record: (version: string, epoch: number, change: IncidentChange, channels: number, now: number) =>
+      write({ key: keys.incidentVersion, expected: version, epoch }, change, channels, now),
   };
 };

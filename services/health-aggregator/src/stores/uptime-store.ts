@@ -1,41 +1,17 @@
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import {
-  expiredFields,
-  type Increments,
-  type TimeRange,
-  type UptimeDay,
-  uptimeDaysOf,
-} from '../core/uptime-history.ts';
+import { expiredFields, type Increments, type TimeRange, uptimeDaysOf } from '../core/uptime-history.ts';
 import type { AggregatorKeys } from './redis-keys.ts';
 
-/** How far history is written. */
-interface WrittenHistory {
-  /** ms since the epoch; undefined before the first write. */
-  readonly until: number | undefined;
-  /** Earlier ranges that the writers did not observe. */
-  readonly gaps: readonly TimeRange[];
-}
-
 /** Uptime days by subject in Redis. */
-export interface UptimeStore {
-  written(): Promise<WrittenHistory>;
-  /**
-   * Adds seconds up to `until`; false if `epoch` is not that of the leader, or after another write since `before`. So nothing is
-   * counted twice, and a write with an unknown outcome can be repeated.
-   */
-  add(entry: {
-    readonly epoch: number;
-    readonly before: number | undefined;
-    readonly until: number;
-    readonly increments: Increments;
-    readonly gaps: readonly TimeRange[];
-  }): Promise<boolean>;
-  /** Fills a gap except for the remaining `left`; false if another observer filled it before. */
-  fill(gap: TimeRange, increments: Increments, left: readonly TimeRange[]): Promise<boolean>;
-  /** The last days of each subject. */
-  read(subjects: readonly string[], now: number): Promise<ReadonlyMap<string, readonly UptimeDay[]>>;
-  /** Deletes days that are no longer kept. */
-  prune(subjects: readonly string[], now: number): Promise<void>;
+export type UptimeStore = ReturnType<typeof createUptimeStore>;
+
+/** Seconds to add. */
+interface UptimeEntry {
+  readonly epoch: number;
+  readonly before: number | undefined;
+  readonly until: number;
+  readonly increments: Increments;
+  readonly gaps: readonly TimeRange[];
 }
 
 const MAX_GAPS = 100;
@@ -58,7 +34,7 @@ for i = 3, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1
 return 1`;
 
 /** Creates the store on the shared connections. */
-export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys): UptimeStore => {
+export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys) => {
   const run = async (
     script: string,
     first: readonly string[],
@@ -74,26 +50,34 @@ export const createUptimeStore = (redis: RedisConnections, keys: AggregatorKeys)
     return (await redis.lane().eval(script, names.length, ...names, ...values, ...rows)) === 1;
   };
   return {
+    /** How far history is written, ms since the epoch, and the earlier ranges that the writers did not observe. */
     written: async () => {
       const [until, gaps] = await redis.retry((lane) =>
         Promise.all([lane.get(keys.daysUntil), lane.lrange(keys.dayGaps, 0, -1)]),
       );
       return { until: until === null ? undefined : Number(until), gaps: gaps.map(parseSpan) };
     },
-    add: ({ epoch, before, until, increments, gaps }) =>
+    /**
+     * Adds seconds up to `until`; false if `epoch` is not that of the leader, or after another write since `before`. So nothing
+     * is counted twice, and a write with an unknown outcome can be repeated.
+     */
+    add: ({ epoch, before, until, increments, gaps }: UptimeEntry) =>
       run(
         ADD_SCRIPT,
         [keys.daysUntil, keys.dayGaps, keys.epoch],
         [epoch, before ?? '', until, JSON.stringify(gaps.map(textOf))],
         increments,
       ),
-    fill: (gap, increments, left) =>
+    /** Fills a gap except for the remaining `left`; false if another observer filled it before. */
+    fill: (gap: TimeRange, increments: Increments, left: readonly TimeRange[]) =>
       run(FILL_SCRIPT, [keys.dayGaps], [textOf(gap), JSON.stringify(left.map(textOf))], increments),
-    read: async (subjects, now) => {
+    /** The last days of each subject. */
+    read: async (subjects: readonly string[], now: number) => {
       const all = await Promise.all(subjects.map((subject) => redis.retry((lane) => lane.hgetall(keys.days(subject)))));
       return new Map(subjects.map((subject, index) => [subject, uptimeDaysOf(all[index] ?? {}, now)]));
     },
-    prune: async (subjects, now) => {
+    /** Deletes days that are no longer kept. */
+    prune: async (subjects: readonly string[], now: number): Promise<void> => {
       for (const subject of subjects) {
         const old = expiredFields(await redis.retry((lane) => lane.hkeys(keys.days(subject))), now);
         if (old.length > 0) await redis.retry((lane) => lane.hdel(keys.days(subject), ...old));

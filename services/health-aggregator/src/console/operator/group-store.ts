@@ -86,9 +86,7 @@ export const loadGroup = async (group: GroupAddress, isCurrent: () => boolean): 
 /** Derives the rate from the offsets of two samples. */
 const recordRate = (position: GroupStreamPosition | null): void => {
   const at = performance.now();
-  const isSameStream =
-    lastPosition !== undefined && position !== null && lastPosition.position.epoch === position.epoch;
-  if (lastPosition && isSameStream && position) {
+  if (lastPosition && position && lastPosition.position.epoch === position.epoch) {
     const rate = ((position.offset - lastPosition.position.offset) * 1_000) / (at - lastPosition.at);
     publicationRates.value = [...publicationRates.value, Math.max(0, rate)].slice(-MAX_RATES);
   }
