@@ -18,7 +18,7 @@ const BAD_REQUEST = 107;
 const NOT_AVAILABLE = 108;
 const OTHER_TENANT =
   'The server API key of this aggregator is bound to another tenant. Name that tenant, or set SERVER_API_KEYS to a key of all tenants.';
-/** What operators are told, by error code. */
+/** Errors for operators, by error code. */
 const FAULTS = new Map<number | undefined, ConstructorParameters<typeof AppError>>([
   [UNKNOWN_GROUP, ['NOT_FOUND', { detail: 'No namespace of this fleet matches this group.' }]],
   [PERMISSION_DENIED, ['FORBIDDEN', { detail: OTHER_TENANT }]],
