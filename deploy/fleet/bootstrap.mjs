@@ -51,6 +51,7 @@ const COMMANDS = {
   'test:documents': suite('documents'),
   'test:compose': suite('compose'),
   conformance: program('tests/conformance/main.ts'),
+  language: program('tests/architecture/language/report.ts'),
 };
 
 const run = COMMANDS[command];

@@ -10,7 +10,7 @@ const setUp = ({ isStrict = false, intervalMs = 1_000_000 } = {}) => {
   const world = {
     works: true,
     helps: true,
-    fault: 'the session service refused INTERNAL_API_KEY [401]',
+    fault: 'WRONGPASS invalid username-password pair or user is disabled.',
     checks: 0,
     pass: (ms: number) => {
       at += ms;
