@@ -114,9 +114,18 @@ const countOf = async (
   found: readonly AnyConnection[],
   act: (one: AnyConnection) => boolean | Promise<boolean>,
 ): Promise<number> => {
-  const results: (boolean | Promise<boolean>)[] = [];
-  await visitInSlices(found, SLICE, (one) => void results.push(act(one)));
-  return (await Promise.all(results)).filter((isAffected) => isAffected).length;
+  let count = 0;
+  const pending: Promise<void>[] = [];
+  const add = (isAffected: boolean): void => {
+    if (isAffected) count += 1;
+  };
+  await visitInSlices(found, SLICE, (one) => {
+    const result = act(one);
+    if (typeof result === 'boolean') add(result);
+    else pending.push(result.then(add));
+  });
+  await Promise.all(pending);
+  return count;
 };
 
 const groupsOf = async (hub: Hub, pattern: string, tenant: string | undefined): Promise<GroupSize[]> => {
