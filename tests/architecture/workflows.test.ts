@@ -25,6 +25,11 @@ test('every YAML file of .github is valid', () => {
   for (const path of files) expect(parse(read(path)), path).toBeTypeOf('object');
 });
 
+test('no file of the repository names the host of a package registry', () => {
+  const hosts = /\bregistry\.(npmjs|yarnpkg|npmmirror)\b|\bnpm\.pkg\.github\b/;
+  expect(repositoryFiles().filter((path) => hosts.test(read(path)))).toEqual([]);
+});
+
 test('every action is pinned to a commit, with its version in a comment', () => {
   const uses = workflows.flatMap(({ path }) =>
     [...read(path).matchAll(/^ *(?:- )?uses: (.*)$/gm)].map(([, action = '']) => ({ path, action })),
