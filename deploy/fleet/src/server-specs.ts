@@ -44,7 +44,10 @@ const NODE_OPTIONS: Partial<Record<ServiceKind, readonly string[]>> = {
   'ws-gateway': ['--max-semi-space-size=4'],
 };
 
-/** Server spec of an instance; `entryPoints` replace services in tests. It runs with the Node of the launcher, not with that of `PATH`. */
+/**
+ * Server spec of an instance; `entryPoints` replace services in tests. It runs with the Node of the launcher, not with
+ * that of `PATH`.
+ */
 export const serviceSpec = (
   instance: PlannedInstance,
   environment: LauncherEnvironment,

@@ -67,7 +67,10 @@ export const findOrInstall = async <Found>(
   return (await installPackage(debianPackage, options)) ? find(path) : undefined;
 };
 
-/** A lookup of the program that `find` locates or the Debian package provides. It rejects with {@link MissingProgramError} and the text `missing`. */
+/**
+ * A lookup of the program that `find` locates or the Debian package provides. It rejects with
+ * {@link MissingProgramError} and the text `missing`.
+ */
 export const programFinder =
   ({ find, debianPackage, missing }: RequiredProgram) =>
   async (options: FindOptions): Promise<Program> => {

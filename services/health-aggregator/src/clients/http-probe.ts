@@ -106,8 +106,8 @@ interface StatusResponse {
 }
 
 /**
- * GET `/readyz` over a new connection; only the status line is read. An HTTP client costs three times the CPU time, at hundreds of probes per
- * second.
+ * GET `/readyz` over a new connection; only the status line is read. An HTTP client costs three times the CPU time, at
+ * hundreds of probes per second.
  */
 const requestReadiness = (address: string, { clock, timeoutMs }: ProbeOptions): Promise<StatusResponse> =>
   new Promise((resolve) => {
