@@ -1,5 +1,6 @@
-import { type Clock, every } from '@muster/kit/clock';
+import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
 
@@ -45,7 +46,6 @@ export const startLeaderElection = async (deps: LeaderElectionDeps) => {
   const self = `${id} ${name}`;
   let lease: { readonly epoch: number; readonly until: number } | undefined;
   let known: Leader | null = null;
-  let running: Promise<void> | undefined;
 
   const epoch = (): number | undefined =>
     lease !== undefined && clock.monotonic() < lease.until ? lease.epoch : undefined;
@@ -65,21 +65,14 @@ export const startLeaderElection = async (deps: LeaderElectionDeps) => {
     }
     if (before !== undefined && epoch() === undefined) log.warn({ epoch: before }, 'leader.lost');
   };
-  const run = (): Promise<void> => {
-    running ??= acquireOnce().finally(() => {
-      running = undefined;
-    });
-    return running;
-  };
-  await run();
-  const stop = every(leaseMs * RENEW_SHARE, () => void run());
+  const job = createPeriodicJob(leaseMs * RENEW_SHARE, acquireOnce);
+  await job.runOnce();
   return {
     /** Epoch of the own lease; undefined when this aggregator is not the leader, or cannot be sure. */
     epoch,
     leader: (): Leader | null => known,
     [Symbol.asyncDispose]: async (): Promise<void> => {
-      stop();
-      await running;
+      await job[Symbol.asyncDispose]();
       lease = undefined;
       // If this fails the lease expires.
       await redis

@@ -1,5 +1,6 @@
 import { every } from '@muster/kit/clock';
 import type { Metrics } from '@muster/kit/metrics';
+import { oneAtATime } from '@muster/kit/periodic-job';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { Runtime } from '@muster/kit/runtime';
 import { createWebhooks } from '../clients/webhooks.ts';
@@ -68,7 +69,7 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps) => {
     await recorder.synchronise();
     if (election.epoch() !== undefined) void webhooks.deliver();
   };
-  const run = oneAtATime(work, (error) => log.debug({ error }, 'leader.task_failed'));
+  const run = oneAtATime(() => work().catch((error: unknown) => log.debug({ error }, 'leader.task_failed')));
   void run();
   // The running task ends before the store is closed.
   stack.defer(run.settled);
@@ -92,20 +93,6 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps) => {
     days: uptime.days,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-};
-
-/** Runs work at most once at a time; a call during a run joins it. Failures are passed to `onError`. */
-const oneAtATime = (work: () => Promise<void>, onError: (error: unknown) => void) => {
-  let running: Promise<void> | undefined;
-  const run = (): Promise<void> => {
-    running ??= work()
-      .catch(onError)
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
-  };
-  return Object.assign(run, { settled: async () => void (await running) });
 };
 
 const startSyntheticChecks = (

@@ -1,6 +1,7 @@
-import { type Clock, every } from '@muster/kit/clock';
+import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import {
@@ -36,7 +37,6 @@ export const startSyntheticCheckJob = (deps: SyntheticCheckJobDeps): AsyncDispos
   const recordResult = createCheckMetrics(deps.metrics);
   let round = 0;
   let wasOk = true;
-  let running: Promise<void> | undefined;
 
   const runOnce = async (): Promise<void> => {
     if (epoch() === undefined) {
@@ -57,17 +57,12 @@ export const startSyntheticCheckJob = (deps: SyntheticCheckJobDeps): AsyncDispos
     wasOk = result.ok;
     await shareState(deps);
   };
-  const stop = every(deps.intervalMs, () => {
-    running ??= runOnce()
-      .catch((error: unknown) => log.debug({ error }, 'synthetic_check.share_failed'))
-      .finally(() => {
-        running = undefined;
-      });
-  });
+  const job = createPeriodicJob(deps.intervalMs, () =>
+    runOnce().catch((error: unknown) => log.debug({ error }, 'synthetic_check.share_failed')),
+  );
   return {
     [Symbol.asyncDispose]: async () => {
-      stop();
-      await running;
+      await job[Symbol.asyncDispose]();
       await client[Symbol.asyncDispose]();
     },
   };

@@ -1,5 +1,6 @@
 import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { oneAtATime } from '@muster/kit/periodic-job';
 import type { FleetState } from '../core/fleet.ts';
 import { addIncrements, StatusTimeline, type TimeRange, type UptimeDay, WHOLE_FLEET } from '../core/uptime-history.ts';
 import type { UptimeStore } from '../stores/uptime-store.ts';
@@ -28,7 +29,6 @@ export const startUptimeRecorder = ({ fleet, store, epoch, clock, log }: UptimeR
   let known: ReadonlyMap<string, readonly UptimeDay[]> = new Map();
   let writtenUntil: number | undefined;
   let ticks = 0;
-  let running: Promise<void> | undefined;
 
   const subjects = (): string[] => {
     const { services, dependencies } = fleet.snapshot();
@@ -69,14 +69,9 @@ export const startUptimeRecorder = ({ fleet, store, epoch, clock, log }: UptimeR
     const oldest = Math.min(...[after.until ?? 0, ...after.gaps.map(({ from }) => from)]);
     timeline.discardBefore(Math.max(oldest, clock.now() - MEMORY_MS));
   };
-  const flush = (): Promise<void> => {
-    running ??= write()
-      .catch((error: unknown) => log.debug({ error }, 'uptime_history.write_failed'))
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
-  };
+  const flush = oneAtATime(() =>
+    write().catch((error: unknown) => log.debug({ error }, 'uptime_history.write_failed')),
+  );
   const stop = every(COUNT_MS, () => {
     ticks += 1;
     timeline.add(fleet.snapshot(), clock.now());
@@ -93,7 +88,7 @@ export const startUptimeRecorder = ({ fleet, store, epoch, clock, log }: UptimeR
     },
     [Symbol.asyncDispose]: async (): Promise<void> => {
       stop();
-      await running;
+      await flush.settled();
       await flush();
     },
   };

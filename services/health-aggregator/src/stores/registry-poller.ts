@@ -1,6 +1,7 @@
 import { every } from '@muster/kit/clock';
 import { readRegistry } from '@muster/kit/fleet/registry';
 import type { Logger } from '@muster/kit/logger';
+import { oneAtATime } from '@muster/kit/periodic-job';
 import { isRedisFault, type RedisConnections } from '@muster/kit/redis/connection';
 import type { FleetState } from '../core/fleet.ts';
 
@@ -15,7 +16,6 @@ interface RegistryPollerDeps {
 /** Reads the registry periodically into the model. Logs once when it becomes unreachable, and once when it is reachable again. */
 export const startRegistryPoller = (deps: RegistryPollerDeps) => {
   const { redis, fleetName, fleet, log } = deps;
-  let reading: Promise<void> | undefined;
   let lost = false;
 
   const readOnce = async (): Promise<void> => {
@@ -30,12 +30,7 @@ export const startRegistryPoller = (deps: RegistryPollerDeps) => {
       lost = true;
     }
   };
-  const read = (): Promise<void> => {
-    reading ??= readOnce().finally(() => {
-      reading = undefined;
-    });
-    return reading;
-  };
+  const read = oneAtATime(readOnce);
   const stop = every(deps.intervalMs, () => void read());
   return {
     /** Reads at once, or joins the read in progress. Never rejects. */

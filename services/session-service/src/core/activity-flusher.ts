@@ -1,9 +1,9 @@
 import { after, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import type { Touch, TouchBuffer, TouchThrottle } from '@muster/session/activity';
 import type { SessionPresence } from '@muster/session/session-presence';
 import type { SessionId } from '@muster/session/token';
-import { createPeriodicJob } from './periodic-job.ts';
 
 interface ActivityFlusherDeps {
   readonly now: () => number;

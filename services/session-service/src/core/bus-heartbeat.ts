@@ -1,8 +1,8 @@
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import { compareStreamIds } from '@muster/session/session-events';
 import type { SessionId } from '@muster/session/token';
-import { createPeriodicJob } from './periodic-job.ts';
 import type { EndedSession, Snapshots } from './ports.ts';
 
 /** The state of the bus after a heartbeat. */

@@ -1,7 +1,7 @@
 import type { Logger } from '@muster/kit/logger';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import type { Touch } from '@muster/session/activity';
 import type { SessionId } from '@muster/session/token';
-import { createPeriodicJob } from './periodic-job.ts';
 import { type Actor, SYSTEM } from './ports.ts';
 import type { EndReason } from './session-record.ts';
 

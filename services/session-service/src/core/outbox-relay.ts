@@ -1,5 +1,5 @@
 import type { Logger } from '@muster/kit/logger';
-import { createPeriodicJob } from './periodic-job.ts';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import type { OutboxEntry, OutboxStore } from './ports.ts';
 import type { Propagation } from './propagation.ts';
 

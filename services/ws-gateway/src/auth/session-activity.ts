@@ -1,5 +1,6 @@
-import { type Clock, every, type Stop } from '@muster/kit/clock';
+import { type Clock, every } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { createPeriodicJob } from '@muster/kit/periodic-job';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { createTouchBuffer, createTouchThrottle } from '@muster/session/activity';
 import { PRESENCE_RENEW_MS, writeSessionPresence } from '@muster/session/session-presence';
@@ -44,7 +45,6 @@ const BATCH = 1_000;
 /** Writes to Redis how many sockets each session has at this gateway: changes within 200 ms, all sessions every 45 s. */
 export const createSessionPresenceWriter = (deps: SessionPresenceDeps): AsyncDisposable => {
   const { redis, registry, gateway, log } = deps;
-  let running: Promise<void> | undefined;
 
   const flush = async (): Promise<void> => {
     const ids = registry.takeChanged(BATCH);
@@ -57,19 +57,12 @@ export const createSessionPresenceWriter = (deps: SessionPresenceDeps): AsyncDis
       log.debug({ error }, 'session.presence_failed');
     }
   };
-  const flushUnlessRunning = (): void => {
-    running ??= flush().finally(() => {
-      running = undefined;
-    });
-  };
-  const stops: Stop[] = [
-    every(FLUSH_MS, flushUnlessRunning),
-    every(PRESENCE_RENEW_MS, () => registry.markChanged(registry.ids())),
-  ];
+  const job = createPeriodicJob(FLUSH_MS, flush);
+  const stop = every(PRESENCE_RENEW_MS, () => registry.markChanged(registry.ids()));
   return {
     [Symbol.asyncDispose]: async () => {
-      for (const stop of stops) stop();
-      await running;
+      stop();
+      await job[Symbol.asyncDispose]();
       // Removes the entries now instead of at their expiry. They are ignored anyway once this process sends no heartbeat.
       await flush();
     },

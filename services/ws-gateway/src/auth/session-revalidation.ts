@@ -1,5 +1,6 @@
 import { every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
+import { oneAtATime } from '@muster/kit/periodic-job';
 import { isTombstone } from '@muster/session/session-decision';
 import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionSource } from '@muster/session/session-source';
@@ -42,7 +43,6 @@ export const isPrivilegeChange = (why: string): boolean => PRIVILEGE_CHANGES.has
  */
 export const createSessionRevalidation = (deps: SessionRevalidationDeps) => {
   const { registry, source, log } = deps;
-  let running: Promise<void> | undefined;
   let isPolling = false;
   /** Changed sessions that could not be read yet, with the lowest revision that is recent enough. */
   const unread = new Map<SessionId, number>();
@@ -50,14 +50,9 @@ export const createSessionRevalidation = (deps: SessionRevalidationDeps) => {
   const revalidate = async (): Promise<void> => {
     for (const ids of batches([...registry.ids()])) deps.onLive((await compare(deps, ids)).live);
   };
-  const checkAll = (): Promise<void> => {
-    running ??= revalidate()
-      .catch((error: unknown) => log.warn({ error }, 'session.revalidation_failed'))
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
-  };
+  const checkAll = oneAtATime(() =>
+    revalidate().catch((error: unknown) => log.warn({ error }, 'session.revalidation_failed')),
+  );
   const checkRevisions = async (least: Revisions): Promise<void> => {
     const skipsRedis = !deps.isBusHealthy();
     for (const ids of batches([...least.keys()].filter(registry.has))) {
