@@ -23,6 +23,7 @@ const settings = z.object({
   SERVICE: z.string().default('tiny'),
   CHECK_INTERVAL_MS: field.ms(2_000),
   STALL_MS: field.ms(0, { min: 0 }),
+  CONNECTIONS: field.count(3),
 });
 const values = readSettings(settings, { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'silent' });
 const common = commonConfig(values);
@@ -46,6 +47,8 @@ const open = await listen(
   },
   { host: common.host, port: common.port },
 );
+// Busy, as far as the WebSocket probe of a gateway is concerned.
+open.server.on('upgrade', (_, socket) => socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n'));
 const ops = await openOpsServer({
   host: common.host,
   port: common.opsPort,
@@ -69,7 +72,7 @@ const heartbeat = createHeartbeat({
   redis,
   instance,
   health,
-  load: () => ({ connections: 3 }),
+  load: () => ({ connections: values.connections, connectionsLimit: 10_000 }),
   clock: systemClock,
   random: systemRandom,
   log,

@@ -1,6 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { built, builtWith, type Document, type Manifest } from './manifests/documents.ts';
+import { policyProblems } from './manifests/policies.ts';
 import { read } from './source-files.ts';
 
 // kubectl builds each form; a busy machine may take its time.
@@ -16,6 +17,7 @@ interface Deployment {
   readonly replicas?: number;
   readonly template: {
     readonly spec: {
+      readonly serviceAccountName?: string;
       readonly topologySpreadConstraints?: readonly { topologyKey: string; whenUnsatisfiable: string }[];
       readonly containers: readonly {
         readonly name: string;
@@ -39,6 +41,7 @@ const FORMS = {
   'base with hpa': builtWith(['hpa']),
   'base with keda': builtWith(['keda']),
   'base with one-per-zone': builtWith(['one-per-zone']),
+  'base with pod-deletion-cost': builtWith(['pod-deletion-cost']),
 };
 const forms = Object.entries(FORMS).flatMap(([name, documents]) =>
   documents === undefined ? [] : [[name, documents] as const],
@@ -142,3 +145,20 @@ test.runIf(forms.length > 0)('[KM12] only the component one-per-zone demands zon
   );
   expect(demanding.map(([name]) => name)).toEqual(['base with one-per-zone']);
 });
+
+test.for(forms.filter(([name]) => name.includes('pod-deletion-cost')))(
+  '[KM13] %s: the aggregator may patch pods of its namespace, and nothing else',
+  ([, documents]) => {
+    expect(all(documents, 'Role')).toMatchObject([
+      { rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['patch'] }] },
+    ]);
+    expect(all(documents, 'RoleBinding')).toMatchObject([
+      { subjects: [{ kind: 'ServiceAccount', name: 'health-aggregator' }] },
+    ]);
+    const services = ['session-service', 'ws-gateway', 'health-aggregator'];
+    const accounts = services.map((name) => deployment(documents, name).template.spec.serviceAccountName);
+    expect(accounts).toEqual([undefined, undefined, 'health-aggregator']);
+    expect(variable(documents, 'health-aggregator', 'POD_DELETION_COST')).toBe('on');
+    expect(policyProblems(documents)).toEqual([]);
+  },
+);

@@ -107,4 +107,9 @@ export const FLEET = {
     },
     panel: { ...changes, by: ['channel', 'result'] },
   }),
+  fleet_pod_deletion_cost_patches_total: counter('Patches of the deletion cost of gateway pods by result.', {
+    labels: { result: ['ok', 'forbidden', 'not_found', 'timeout', 'error'] },
+    zero: true,
+    panel: { ...changes, by: ['result'] },
+  }),
 } as const;

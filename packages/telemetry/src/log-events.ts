@@ -148,6 +148,8 @@ const TABLE = {
   'target.resolution_failed': warn('An entry of TARGETS could not be resolved.'),
   'webhook.dropped': error('A webhook was not delivered within its retries and was dropped.'),
   'webhook.queue_unreadable': debug('The queue of webhooks could not be read from Redis.'),
+  'kubernetes.pod_patch_failed': warn('The deletion cost of a pod could not be written; `result` is the reason.'),
+  'kubernetes.pod_patch_recovered': info('The deletion costs of all pods were written again.'),
   'operator.directive': warn('An operator drained or resumed an instance.'),
   'operator.incident_noted': warn('An operator wrote to an incident: a note, an acknowledgement or a closure.'),
   'operator.published': warn('An operator published to a group.'),

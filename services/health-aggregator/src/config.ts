@@ -84,6 +84,21 @@ export const settings = z.object({
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
     .describe('hosts of tenants, the same as in the gateways; used by group streams and synthetic checks'),
+  POD_DELETION_COST: field
+    .onOff('off')
+    .describe(
+      'writes the connections of each gateway to the annotation `controller.kubernetes.io/pod-deletion-cost` of its pod, so that a scale-in removes the emptiest first; requires the component `pod-deletion-cost`',
+    ),
+  POD_DELETION_COST_INTERVAL_MS: field
+    .ms(300_000, { min: 1_000 })
+    .describe('shortest time between two updates of the deletion costs'),
+  KUBERNETES_API_URL: field
+    .url('https')
+    .default('https://kubernetes.default.svc')
+    .describe('URL of the API server of the cluster'),
+  KUBERNETES_CREDENTIALS_DIR: field
+    .text('/var/run/secrets/kubernetes.io/serviceaccount')
+    .describe('directory with the files `token`, `ca.crt` and `namespace` of the service account'),
   PLAYGROUND: field.onOff('on').describe('shows the playground of the console'),
 });
 

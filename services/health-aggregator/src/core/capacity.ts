@@ -27,7 +27,8 @@ export const capacityOf = (snapshot: FleetSnapshot): Readonly<Record<string, Cap
 /** The load in an older heartbeat is outdated, ms. */
 export const LOAD_FRESH_MS = 15_000;
 
-const countsConnections = ({ state, load, beatAgeMs }: InstanceSnapshot): boolean =>
+/** True when it accepts new connections and the number of its connections is known. */
+export const countsConnections = ({ state, load, beatAgeMs }: InstanceSnapshot): boolean =>
   (state === 'up' || state === 'degraded' || state === 'suspect') &&
   beatAgeMs <= LOAD_FRESH_MS &&
   load['connections'] !== undefined &&

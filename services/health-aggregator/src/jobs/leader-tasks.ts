@@ -18,6 +18,7 @@ import type { AggregatorKeys } from '../stores/redis-keys.ts';
 import { createUptimeStore } from '../stores/uptime-store.ts';
 import { IncidentRecorder } from './incident-recorder.ts';
 import { startLeaderElection } from './leader-election.ts';
+import { startPodDeletionCostJob } from './pod-deletion-cost-job.ts';
 import { startSyntheticCheckJob } from './synthetic-check-job.ts';
 import { startUptimeRecorder } from './uptime-recorder.ts';
 
@@ -64,6 +65,11 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps) => {
   const history = createUptimeStore(redis, keys);
   const uptime = stack.use(startUptimeRecorder({ fleet, store: history, epoch: election.epoch, clock, log }));
   startSyntheticChecks(deps, election.epoch, stack);
+  if (config.podDeletionCost) {
+    const kubernetes = { url: config.kubernetesApiUrl, credentialsDirectory: config.kubernetesCredentialsDir };
+    const { podDeletionCostIntervalMs: intervalMs } = config;
+    stack.use(startPodDeletionCostJob({ ...deps, clock, log, kubernetes, intervalMs, epoch: election.epoch }));
+  }
   const work = async (): Promise<void> => {
     fleet.setLeader(election.leader());
     await recorder.synchronise();
