@@ -1,12 +1,12 @@
 import { countsConnections } from './capacity.ts';
 import type { FleetSnapshot } from './fleet-snapshot.ts';
 
-/** An order counts as changed only when a pod exceeds another one by this much: gateways of equal load swap places all the time. */
+/** Least ratio of two counts for a changed order: the order of gateways with nearly equal counts changes all the time. */
 const CHANGE_RATIO = 1.1;
 /** A name of a pod (DNS subdomain); instances outside of Kubernetes may have other names. */
 const POD_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 
-/** Costs by pod. Of two pods Kubernetes removes the one with the lower cost first. */
+/** Costs by pod. Kubernetes removes the pod with the lowest cost first. */
 export type PodCosts = ReadonlyMap<string, number>;
 
 /**
