@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, type Socket, Server as TcpServer } from 'node:net';
 import { after, every } from '@muster/kit/clock';
 import { AppError, type ErrorCode } from '@muster/protocol/errors';
 import { v4 } from 'uuid';
@@ -10,6 +11,8 @@ const CLOSE_GRACE_MS = 5_000;
 const HEADERS_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 const CHECK_MS = 1_000;
+/** Longest wait for the accept queue to be empty. */
+const ACCEPT_QUEUE_MS = 1_000;
 /** Time for a refused client to read the answer before its connection is closed. */
 const LINGER_MS = 1_000;
 
@@ -17,6 +20,21 @@ const LINGER_MS = 1_000;
 export interface Listening extends AsyncDisposable {
   readonly server: Server;
   readonly port: number;
+  /**
+   * Every later response closes its connection, so that its client opens the next connection at another replica. With `reusePort` the
+   * port is closed as well: the kernel then gives new connections to the other processes.
+   */
+  drain(): Promise<void>;
+  /** Reverts {@link Listening.drain}. Rejects when the port is taken. */
+  resume(): Promise<void>;
+}
+
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly requestTimeoutMs?: number;
+  /** Shares the port with other processes of the same user; the kernel distributes connections (SO_REUSEPORT). */
+  readonly reusePort?: boolean;
 }
 
 /**
@@ -26,11 +44,44 @@ export interface Listening extends AsyncDisposable {
 const BACKLOG = 4_096;
 
 /** Listens; rejects when the port is taken. Limits: headers within 5 s and 16 KiB, the whole request within 10 s. */
-export const listen = async (
-  app: RequestListener,
-  options: { readonly host: string; readonly port: number; readonly requestTimeoutMs?: number },
-): Promise<Listening> => {
-  const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+export const listen = async (app: RequestListener, options: ListenOptions): Promise<Listening> => {
+  let isDraining = false;
+  const server = createHttpServer(options, (request, response) => {
+    // Set before the headers: a client that reuses the connection would race against its end.
+    if (isDraining) response.shouldKeepAlive = false;
+    app(request, response);
+  });
+  const { host, reusePort = false } = options;
+  const open = async (port: number): Promise<number> => {
+    server.listen({ port, host, reusePort, backlog: BACKLOG });
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  const port = await open(options.port);
+  let closing: Promise<void> | undefined;
+  return {
+    server,
+    port,
+    drain: async () => {
+      isDraining = true;
+      if (!reusePort || !server.listening) return;
+      await untilQueueIsEmpty(server);
+      // Of the TCP server: that of the HTTP server would cut idle connections, whose next request deserves a response.
+      if (isDraining && server.listening) TcpServer.prototype.close.call(server);
+    },
+    resume: async () => {
+      isDraining = false;
+      if (!server.listening) await open(port);
+    },
+    [Symbol.asyncDispose]: () => {
+      isDraining = true;
+      closing ??= closeServer(server);
+      return closing;
+    },
+  };
+};
+
+const createHttpServer = ({ requestTimeoutMs = REQUEST_TIMEOUT_MS }: ListenOptions, app: RequestListener): Server => {
   const server = createServer(
     {
       headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs),
@@ -44,27 +95,43 @@ export const listen = async (
   // Longer than the idle timeout of load balancers, so that they close idle connections first.
   server.keepAliveTimeout = 65_000;
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuseConnection(error, socket as Socket));
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ port: options.port, host: options.host, backlog: BACKLOG }, resolve);
-  });
-  return {
-    server,
-    port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: () => closeServer(server),
-  };
+  return server;
 };
 
 /** Closes connections as they become idle, and all others after the grace period. */
 const closeServer = async (server: Server): Promise<void> => {
-  if (!server.listening) return;
+  await untilQueueIsEmpty(server);
   const closed = new Promise((resolve) => server.close(resolve));
-  const stopSweep = every(IDLE_SWEEP_MS, () => server.closeIdleConnections());
+  // After a poll: a request that has arrived makes its connection busy, and is answered instead of reset.
+  const stopSweep = every(IDLE_SWEEP_MS, () => setImmediate(() => server.closeIdleConnections()));
   const stopGrace = after(CLOSE_GRACE_MS, () => server.closeAllConnections());
   await closed;
   stopSweep();
   stopGrace();
 };
+
+/**
+ * Resolves after a turn of the event loop that accepted no connection, at most a second later. The kernel resets the connections that
+ * wait in the queue of a port that is closed. libuv accepts one connection per turn, so one turn is not enough.
+ */
+const untilQueueIsEmpty = async (server: Server): Promise<void> => {
+  const giveUpAt = performance.now() + ACCEPT_QUEUE_MS;
+  let hasAccepted = true;
+  const onConnection = (): void => {
+    hasAccepted = true;
+  };
+  server.on('connection', onConnection);
+  // The first turn may have polled before this call.
+  await endOfTurn();
+  while (hasAccepted && performance.now() < giveUpAt) {
+    hasAccepted = false;
+    await endOfTurn();
+  }
+  server.off('connection', onConnection);
+};
+
+/** Resolves directly after the event loop has polled for connections and data. */
+const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const PARSER_CODES: Readonly<Record<string, readonly [ErrorCode, number]>> = {
   HPE_HEADER_OVERFLOW: ['PAYLOAD_TOO_LARGE', 431],
