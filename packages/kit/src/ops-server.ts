@@ -1,6 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Clock } from './clock.ts';
+import { after, type Clock } from './clock.ts';
 import type { Health } from './health.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
@@ -21,6 +21,7 @@ interface OpsServerOptions {
 
 /** Server for operators and other replicas: probes, `/metrics` and the internal plane. */
 export interface OpsServer extends AsyncDisposable {
+  readonly server: Server;
   readonly port: number;
 }
 
@@ -42,6 +43,8 @@ export const openOpsServer = async (options: OpsServerOptions): Promise<OpsServe
     return send(res, 404, { 'content-type': PROBLEM }, problem(404, 'Not found'));
   };
   const server = createServer((req, res) => {
+    // A kept connection would race against the end of this process.
+    if (health.state() === 'draining') res.shouldKeepAlive = false;
     respond(req, res).catch((error: unknown) => {
       log.error({ error }, 'ops.request_failed');
       if (!res.headersSent) send(res, 500, { 'content-type': PROBLEM }, problem(500, 'Internal error'));
@@ -51,16 +54,29 @@ export const openOpsServer = async (options: OpsServerOptions): Promise<OpsServe
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(options.port, options.host, resolve);
   });
-  const closed = Promise.withResolvers<void>();
+  let closing: Promise<void> | undefined;
   return {
+    server,
     port: (server.address() as AddressInfo).port,
     [Symbol.asyncDispose]: () => {
-      if (server.listening) server.close(() => closed.resolve());
-      server.closeAllConnections();
-      return closed.promise;
+      closing ??= closeServer(server);
+      return closing;
     },
   };
 };
+
+/** Answers the requests that have arrived. */
+const closeServer = async (server: Server): Promise<void> => {
+  // After a poll: a request that waits in the kernel makes its connection busy.
+  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => setImmediate(resolve));
+  const stopGrace = after(CLOSE_GRACE_MS, () => server.closeAllConnections());
+  await new Promise((resolve) => server.close(resolve));
+  stopGrace();
+};
+
+/** Longest wait for requests in flight. */
+const CLOSE_GRACE_MS = 1_000;
 
 const PROBLEM = 'application/problem+json';
 const problem = (status: number, title: string): string => JSON.stringify({ type: 'about:blank', title, status });

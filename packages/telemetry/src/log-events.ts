@@ -110,6 +110,9 @@ const TABLE = {
   'gateway.reloaded': info('SIGHUP: keys and group options were read again.'),
   'gateway.groups_loaded': info('GROUPS_FILE was read; `closed` lists namespaces that no client may use.'),
   'gateway.groups_open': warn('Without GROUPS_FILE every client may subscribe and publish to every group.'),
+  'gateway.resume_failed': error(
+    'The shared port was taken while this gateway drained. It stays unready until it is restarted.',
+  ),
   'gateway.handshake_failed': error('A WebSocket upgrade failed with 500.'),
   'gateway.handshake_refused': info('A WebSocket upgrade was refused; `reason` is the cause.'),
   'gateway.connect_refused': info('The credential of a `connect` command was refused; `reason` is the cause.'),

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
-import { listen } from '@muster/http/listen';
+import { type Listening, listen } from '@muster/http/listen';
 import { monitorEventLoop } from '@muster/kit/event-loop-delay';
-import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
+import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { createHealth, type Health } from '@muster/kit/health';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
@@ -30,7 +30,10 @@ const SERVICE = 'health-aggregator';
 const CONSOLE_DIRECTORY = fileURLToPath(new URL('../dist/console', import.meta.url));
 
 /** A running aggregator and its ports. */
-export interface AggregatorApp extends RunningApp, Ports {}
+export interface AggregatorApp extends RunningApp {
+  readonly port: number;
+  readonly opsPort: number;
+}
 
 interface Dependencies {
   readonly config: AggregatorConfig;
@@ -80,6 +83,7 @@ export const createApp = async (config: AggregatorConfig, runtime: Runtime): Pro
     opsPort: ports.opsPort,
     drain: async () => {
       health.startDraining();
+      await ports.listener.drain();
       events[Symbol.dispose]();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -87,6 +91,7 @@ export const createApp = async (config: AggregatorConfig, runtime: Runtime): Pro
 };
 
 interface Ports extends AsyncDisposable {
+  readonly listener: Pick<Listening, 'drain' | 'resume'>;
   readonly port: number;
   readonly opsPort: number;
 }
@@ -115,7 +120,7 @@ const openPorts = async (deps: Dependencies, leaderTasks: () => LeaderTasks | un
   stack.defer(() => events[Symbol.dispose]());
   const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
   const owned = stack.move();
-  return { port: open.port, opsPort: ops.port, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { listener: open, port: open.port, opsPort: ops.port, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };
 
 /** Access of operators to sessions and groups, for the API keys that are configured. */
@@ -146,7 +151,7 @@ const createOperatorClients = ({
 });
 
 /** Starts the background jobs: collector, leader tasks, heartbeat. */
-const startJobs = async (deps: Dependencies, { port, opsPort }: Ports): Promise<LeaderTasks> => {
+const startJobs = async (deps: Dependencies, { listener, port, opsPort }: Ports): Promise<LeaderTasks> => {
   const { config, runtime, redis, fleet, events, health, metrics } = deps;
   const { common } = config;
   await using stack = new AsyncDisposableStack();
@@ -163,7 +168,8 @@ const startJobs = async (deps: Dependencies, { port, opsPort }: Ports): Promise<
   const keys = aggregatorKeys(redis.prefix, common.fleetName);
   const leaderTasks = stack.use(await startLeaderTasks({ config, runtime, redis, keys, metrics, fleet, instance }));
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
-  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs }));
+  const onDirective = ({ kind }: Directive): void => void (kind === 'drain' ? listener.drain() : listener.resume());
+  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs, onDirective }));
   const owned = stack.move();
   return { ...leaderTasks, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };

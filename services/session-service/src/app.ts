@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createHttpApp } from '@muster/http/app';
 import { listen } from '@muster/http/listen';
 import { sleep } from '@muster/kit/clock';
-import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
+import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
 import { createHealth } from '@muster/kit/health';
@@ -76,7 +76,8 @@ export const createApp = async (config: SessionServiceConfig, runtime: Runtime):
   const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
   stack.use(watchLocalFaults({ ...runtime, health, instance, metrics, aggregators, afterMs }));
   const load = loadOf(postgres);
-  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs }));
+  const onDirective = ({ kind }: Directive): void => void (kind === 'drain' ? open.drain() : open.resume());
+  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs, onDirective }));
   log.info({ port: open.port, opsPort: ops.port }, 'session_service.ready');
   const owned = stack.move();
   return {
@@ -89,6 +90,7 @@ export const createApp = async (config: SessionServiceConfig, runtime: Runtime):
     },
     drain: async (signal) => {
       health.startDraining();
+      await open.drain();
       await sleep(config.drainDelayMs, signal);
       // Delivers what other replicas would otherwise deliver after this replica has stopped.
       await composition.relay.runOnce();

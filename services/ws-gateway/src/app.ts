@@ -1,6 +1,8 @@
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Bus } from '@muster/bus/bus';
-import { listen } from '@muster/http/listen';
+import { type Listening, listen } from '@muster/http/listen';
 import { sleep } from '@muster/kit/clock';
+import { defined } from '@muster/kit/defined';
 import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
@@ -50,8 +52,6 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   redis.onConnectionChange(() => void health.checkNow('redis'));
   await waitForBus(engine.bus);
 
-  const { host, port, opsPort } = common;
-  const drain = drainOf(config, runtime, gateway);
   const app = createGatewayServer({
     ...{ health, about, clock, log, metrics },
     api: engine.api,
@@ -60,11 +60,11 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
     maxBodyBytes: MAX_API_BODY_BYTES,
   });
   const writesDirectly = config.directWrites && (await canWriteDirectly());
-  const open = stack.use(await listen(app, { host, port }));
-  // No await between these two: without the listener an upgrade is an ordinary request, answered with 400.
-  stack.use(
+  const open = stack.use(await listenOnPort(app, config));
+  const drain = drainOf(config, runtime, gateway, open);
+  const serveSocketsOf = (server: Server): Disposable =>
     serveSockets({
-      server: open.server,
+      server,
       ...{ engine, authenticator, handshakeQueue, log, writesDirectly },
       rules: config,
       gateway: common.instanceName,
@@ -74,11 +74,19 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
       onAddressLimitReached: (address) => instruments.limitReached('ip', { address }),
       onHandshake: instruments.handshake,
       onRejected: (refusal) => rejections.record('handshake', refusal),
-    }),
+    });
+  // No await since the port is open: without the listener an upgrade is an ordinary request, answered with 400.
+  stack.use(serveSocketsOf(open.server));
+  const { host, opsPort } = common;
+  // A shared port leads to any process, so aggregators reach this one by its ops port alone.
+  const handle = config.reusePort ? serverApiOf(app) : undefined;
+  const ops = stack.use(
+    await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log, ...defined({ handle }) }),
   );
-  const ops = stack.use(await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log }));
+  if (config.reusePort) stack.use(serveSocketsOf(ops.server));
   await health.checkNow();
-  const instance = createInstance({ service: SERVICE, common, port: open.port, opsPort: ops.port, clock });
+  const port = config.reusePort ? ops.port : open.port;
+  const instance = createInstance({ service: SERVICE, common, port, opsPort: ops.port, clock });
   stack.use(createSessionPresenceWriter({ redis, registry: gateway.registry, gateway: instance.id, log }));
   const load = () => loadOf(engine, config.maxConnections);
   stack.use(joinFleet({ ...runtime, common, redis, metrics, health, instance, load, drain }));
@@ -100,6 +108,36 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   };
 };
 
+/** Opens the public port. Rejects with the remedy where the platform or another process does not share it. */
+const listenOnPort = async (
+  app: RequestListener,
+  { common: { host, port }, reusePort }: GatewayConfig,
+): Promise<Listening> => {
+  try {
+    return await listen(app, { host, port, reusePort });
+  } catch (error) {
+    throw reusePort ? sharedPortFault(error as NodeJS.ErrnoException, port) : error;
+  }
+};
+
+/** The fault of a port that cannot be shared, with its remedy. */
+export const sharedPortFault = (error: NodeJS.ErrnoException, port: number): Error => {
+  const cause =
+    error.code === 'EADDRINUSE'
+      ? `port ${port} is held by a process of another user, or by one without REUSE_PORT=on`
+      : `this platform does not share ports [${error.code}]; Linux and FreeBSD do`;
+  const remedy = 'set REUSE_PORT=off, give each gateway a PORT of its own, and put a load balancer before them';
+  return new Error(`REUSE_PORT: ${cause}: ${remedy}`, { cause: error });
+};
+
+const serverApiOf =
+  (app: RequestListener) =>
+  (req: IncomingMessage, res: ServerResponse): boolean => {
+    if (!/^\/api(?:[/?]|$)/.test(req.url ?? '')) return false;
+    app(req, res);
+    return true;
+  };
+
 /** Checks the command connection by a ping, and the subscriber by its loopback probe. */
 const checkRedis = async (redis: RedisConnections, bus: Pick<Bus, 'fault'>): Promise<void> => {
   await redis.ping();
@@ -115,19 +153,25 @@ type FleetDeps = Runtime & {
 
 /** Sends heartbeats, follows directives, and drains while a fault is local to this instance. */
 const joinFleet = (deps: FleetDeps): AsyncDisposable => {
-  const { common, drain, health } = deps;
+  const { common, drain, health, log } = deps;
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const stack = new AsyncDisposableStack();
   // Clients are drained as at shutdown, but the process stays up and may accept clients again.
   const startDrain = (): void => void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
+  const resume = (): void => {
+    drain.cancel().catch((error: unknown) => {
+      log.error({ error }, 'gateway.resume_failed');
+      health.withdraw();
+    });
+  };
   const { aggregatorUrls: aggregators, localFaultAfterMs: afterMs } = common;
   const onChange = (isLocal: boolean): void => {
     if (isLocal) startDrain();
     // A drain by an operator stays in effect.
-    else if (health.state() !== 'draining') drain.cancel();
+    else if (health.state() !== 'draining') resume();
   };
   stack.use(watchLocalFaults({ ...deps, aggregators, afterMs, onChange }));
-  const onDirective = ({ kind }: Directive): void => (kind === 'drain' ? startDrain() : drain.cancel());
+  const onDirective = ({ kind }: Directive): void => (kind === 'drain' ? startDrain() : resume());
   stack.use(createHeartbeat({ ...deps, intervalMs, ttlMs, onDirective }));
   return stack;
 };
@@ -136,8 +180,10 @@ const drainOf = (
   { common, drainAcceptMs }: GatewayConfig,
   { clock }: Runtime,
   { engine, instruments }: Gateway,
+  listener: Listening,
 ): Drain =>
   createDrain({
+    listener,
     connections: engine.connections,
     clock,
     acceptMs: drainAcceptMs,

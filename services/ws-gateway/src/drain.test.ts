@@ -26,6 +26,7 @@ const drainOf = (present: Set<DrainableConnection>, options: { acceptMs?: number
   let now = 0;
   const drain = createDrain({
     connections: () => present,
+    listener: { drain: async () => {}, resume: async () => {} },
     // Late by more than any slot, as on a busy machine: nothing waits.
     clock: { now: () => 0, monotonic: () => (now += 1_000) },
     acceptMs: options.acceptMs ?? 0,
@@ -62,7 +63,7 @@ test('[DR11] given a drain, when it is cancelled, then remaining connections sta
   const { drain } = drainOf(present, { acceptMs: 10_000, timeoutMs: 60_000 });
   const running = drain.run(new AbortController().signal);
   expect(drain.isClosed()).toBe(false);
-  drain.cancel();
+  await drain.cancel();
   await running;
   expect(drain.isClosed()).toBe(false);
   expect([told, cut]).toEqual([[], []]);

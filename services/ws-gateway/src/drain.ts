@@ -1,3 +1,4 @@
+import type { Listening } from '@muster/http/listen';
 import { type Clock, sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
 import type { AnyConnection } from './core/connection/any-connection.ts';
@@ -9,6 +10,7 @@ export type DrainableConnection = Pick<AnyConnection, 'lagBytes' | 'close' | 'te
 
 export interface GatewayDrainDeps {
   readonly connections: () => Iterable<DrainableConnection>;
+  readonly listener: Pick<Listening, 'drain' | 'resume'>;
   readonly clock: Clock;
   /** Time for which upgrades are still accepted, until load balancers have noticed the failing readiness check. */
   readonly acceptMs: number;
@@ -27,8 +29,8 @@ export interface Drain {
    * second call replaces the first and does not repeat its waits.
    */
   run(signal: AbortSignal): Promise<void>;
-  /** Accepts clients again. Connections that are not closed yet stay open. */
-  cancel(): void;
+  /** Accepts clients again. Connections that are not closed yet stay open. Rejects when the port was taken meanwhile. */
+  cancel(): Promise<void>;
 }
 
 export const createDrain = (deps: GatewayDrainDeps): Drain => {
@@ -49,6 +51,9 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
       const isReplaced = () => stop.aborted && !deadline.aborted;
       if (state !== 'closed') {
         state = 'announced';
+        // First of all: with REUSE_PORT the kernel would go on giving new connections to this process.
+        await deps.listener.drain();
+        if (isReplaced()) return;
         await sleep(plan(0).acceptMs, stop);
         if (isReplaced()) return;
         state = 'closed';
@@ -57,10 +62,11 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
       if (isReplaced()) return;
       cutRemaining(deps);
     },
-    cancel: () => {
+    cancel: async () => {
       current?.abort();
       state = 'open';
       deps.onRemaining(0);
+      await deps.listener.resume();
     },
   };
 };

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { networks } from '@muster/http/client-address';
 import { readSettings, rejectProblems } from '@muster/kit/config';
 import { commonConfig, commonSettings, redisConfig, redisSettings } from '@muster/kit/config-common';
@@ -83,6 +84,11 @@ export const settings = z.object({
   DIRECT_WRITES: field
     .onOff('on')
     .describe('writes to libuv handles directly (self-tested at start-up); `off` writes to socket streams'),
+  REUSE_PORT: field
+    .onOff('off')
+    .describe(
+      '`on` shares PORT with other gateways of this machine (SO_REUSEPORT): the kernel distributes connections, a drain closes the port first, and OPS_PORT, which stays individual, serves aggregators alone',
+    ),
   TRUSTED_PROXIES: networks().describe(
     'addresses or networks of load balancers whose `X-Forwarded-For` is trusted, comma-separated',
   ),
@@ -110,7 +116,7 @@ export const readConfig = (env: NodeJS.ProcessEnv) => {
   const values = readSettings(settings, env);
   const config = {
     ...values,
-    common: commonConfig(values),
+    common: commonConfig(withInstanceName(values)),
     redis: redisConfig(values),
     access: accessConfig(values),
     sessionServiceUrls: values.sessionServiceUrl,
@@ -134,6 +140,16 @@ export const readConfig = (env: NodeJS.ProcessEnv) => {
   ]);
   return Object.freeze(config);
 };
+
+/** Of several processes on one port, the ops port identifies each. */
+const withInstanceName = <T extends InstanceNaming>(values: T): T =>
+  values.reusePort ? { ...values, instanceName: values.instanceName ?? `${hostname()}:${values.opsPort}` } : values;
+
+interface InstanceNaming {
+  readonly reusePort: boolean;
+  readonly opsPort: number;
+  readonly instanceName?: string | undefined;
+}
 
 /** SDKs resubscribe to all groups in one frame, with a token for each. */
 const BYTES_PER_SUBSCRIPTION = 4_096;
@@ -173,6 +189,7 @@ const problemsOf = (config: GatewayConfig): string[] => {
     );
   }
   problems.push(...serverKeyProblems(config.serverApiKeys));
+  if (config.reusePort && config.port === 0) problems.push('REUSE_PORT: expected a fixed PORT, got 0');
   const { groups, personalGroups } = config;
   if (groups !== undefined && personalGroups !== undefined) {
     const { optionsOf } = createNamespaces(() => groups);
