@@ -48,7 +48,7 @@ const gatewaysOf = (clients: readonly RawClient[]): Set<unknown> =>
   new Set(clients.map(({ headers }) => headers['x-muster-gateway']));
 
 describe.runIf(process.platform === 'linux')('one port', () => {
-  test('[RP1] [RP2] [RP3] gateways on one port share the clients, are instances of their own, and a draining gateway gets no clients', async () => {
+  test('[PO1] [PO2] [PO3] gateways on one port share the clients, are instances of their own, and a draining gateway gets no clients', async () => {
     const [port = 0] = await freePorts(1);
     await using aggregator = await startAggregator(stores, {
       ...FAST,
@@ -84,7 +84,7 @@ describe.runIf(process.platform === 'linux')('one port', () => {
     for (const { socket } of [...clients, ...later, ...last]) socket.terminate();
   });
 
-  test('[RP4] gateways on one port restart one by one while clients connect: none is refused, one per restart is reset at most', async () => {
+  test('[PO4] gateways on one port restart one by one while clients connect: none is refused, one per restart is reset at most', async () => {
     const [port = 0, ...opsPorts] = await freePorts(4);
     const start = async (opsPort: number) => {
       const env = { ...gatewayEnvironment(stores, sessions.opsUrl), DRAIN_ACCEPT_MS: '200', REUSE_PORT: 'on' };
@@ -131,7 +131,7 @@ describe.runIf(process.platform === 'linux')('one port', () => {
     expect(reset).toBeLessThanOrEqual(processes.length);
   }, 90_000);
 
-  test('[RP5] given a port that is held without sharing, when the gateway starts, then variable and remedy are named', async () => {
+  test('[PO5] given a port that is held without sharing, when the gateway starts, then variable and remedy are named', async () => {
     await using holder = createServer();
     holder.listen(0, HOST);
     await once(holder, 'listening');
@@ -142,14 +142,14 @@ describe.runIf(process.platform === 'linux')('one port', () => {
   });
 });
 
-test('[RP5] given a platform that does not share ports, when the gateway starts, then variable and remedy are named', () => {
+test('[PO5] given a platform that does not share ports, when the gateway starts, then variable and remedy are named', () => {
   const fault = sharedPortFault(Object.assign(new Error('listen ENOTSUP'), { code: 'ENOTSUP' }), 8_200);
   expect(fault.message).toBe(
     'REUSE_PORT: this platform does not share ports [ENOTSUP]; Linux and FreeBSD do: set REUSE_PORT=off, give each gateway a PORT of its own, and put a load balancer before them',
   );
 });
 
-test('[RP6] given REUSE_PORT, then the default name has the ops port, and a free port is rejected', () => {
+test('[PO6] given REUSE_PORT, then the default name has the ops port, and a free port is rejected', () => {
   const { INSTANCE_NAME: _, ...env } = gatewayEnvironment(
     { redisUrl: 'redis://localhost', redisPrefix: 'x:' },
     'http://localhost:1',

@@ -51,7 +51,7 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
       const isReplaced = () => stop.aborted && !deadline.aborted;
       if (state !== 'closed') {
         state = 'announced';
-        // First of all: with REUSE_PORT the kernel would go on giving new connections to this process.
+        // First of all: with REUSE_PORT the kernel would still give new connections to this process.
         await deps.listener.drain();
         if (isReplaced()) return;
         await sleep(plan(0).acceptMs, stop);
