@@ -1,15 +1,21 @@
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 
-const TICKS_PER_SECOND = 100;
-const UTIME = 11;
-const STIME = 12;
+/**
+ * CPU seconds (user and system) that the threads of a process have used so far, in nanoseconds of the scheduler: the
+ * ticks of `/proc/[pid]/stat` would be 10 ms each. Linux: `/proc/[pid]/task/[tid]/schedstat`.
+ */
+export const cpuSecondsOf = (pid: number): number =>
+  readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + threadNanoseconds(pid, thread), 0) / 1e9;
 
-/** CPU seconds (user and system) that a process has used so far. Linux: proc(5), `/proc/[pid]/stat`. */
-export const cpuSecondsOf = (pid: number): number => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The command may hold spaces; what follows its closing parenthesis does not.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[UTIME]) + Number(fields[STIME])) / TICKS_PER_SECOND;
+/** 0 for a thread that has ended since it was listed. */
+const threadNanoseconds = (pid: number, thread: string): number => {
+  try {
+    return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  } catch {
+    return 0;
+  }
 };
 
 /** Resident memory of a process in bytes. Linux: proc(5), `VmRSS` of `/proc/[pid]/status`. */
@@ -20,4 +26,26 @@ export const rssBytesOf = (pid: number): number =>
 export const median = (values: readonly number[]): number => {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+};
+
+/** The core of the servers under measurement. */
+const SERVER_CORE = '0';
+
+/**
+ * Moves this process, and what it starts from now on (load and stores), off the core of the servers. False where it is
+ * not possible: one core only, or no `taskset`.
+ */
+export const leaveServerCore = (): boolean =>
+  availableParallelism() > 1 && pin(process.pid, `1-${availableParallelism() - 1}`);
+
+/** Moves a server under measurement to a core of its own. */
+export const useServerCore = (pid: number): boolean => pin(pid, SERVER_CORE);
+
+const pin = (pid: number, cores: string): boolean => {
+  try {
+    execFileSync('taskset', ['--all-tasks', '--cpu-list', '--pid', cores, String(pid)], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
 };

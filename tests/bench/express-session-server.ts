@@ -4,10 +4,12 @@ import session from 'express-session';
 import { createClient } from 'redis';
 
 /**
- * The contestant: express-session with connect-redis, configured as its documentation shows. Usage: REDIS_URL SECRET;
- * prints its port.
+ * The contestant: express-session with connect-redis, configured as its documentation shows. `/bare` is the same route
+ * without a session: the share of Express and Node. Usage: REDIS_URL SECRET; prints its port.
  */
 const [redisUrl = '', secret = ''] = process.argv.slice(2);
+/** As long as the id of a session, so that the answers have one size. */
+const BARE_ID = 'x'.repeat(36);
 const client = createClient({ url: redisUrl });
 await client.connect();
 
@@ -20,6 +22,7 @@ declare module 'express-session' {
 const app = express();
 app.disable('x-powered-by');
 app.get('/readyz', (_req, res) => void res.json({}));
+app.get('/bare', (_req, res) => void res.json({ id: BARE_ID, user: 'user-1' }));
 app.use(
   session({
     store: new RedisStore({ client, prefix: 'bench-es:', ttl: 86_400 }),
@@ -29,8 +32,7 @@ app.use(
     saveUninitialized: false,
   }),
 );
-app.use(express.json());
-app.post('/create', (req, res) => {
+app.post('/create', express.json(), (req, res) => {
   req.session.user = String(req.body.user_id);
   res.status(201).json({ id: req.sessionID, user: req.session.user });
 });

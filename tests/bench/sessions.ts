@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import { Redis } from 'ioredis';
-import { cpuSecondsOf, median } from './cpu.ts';
+import { cpuSecondsOf, leaveServerCore, median, useServerCore } from './cpu.ts';
 import { type Job, type Outcome, runLoad, type Shot } from './load.ts';
 
 /** One line of the result: medians over the rounds. Milliseconds, and CPU microseconds per operation of the server process. */
@@ -36,6 +36,8 @@ interface Server {
 const SESSIONS = 500;
 const CONNECTIONS = 16;
 const SECONDS = 4;
+/** Enough for V8 to optimise the path of a request. */
+const WARM_UP_SECONDS = 2;
 const DOOMED = 1_500;
 const CREATES = 20_000;
 const MODERATE_RATE = 300;
@@ -43,19 +45,28 @@ const CLOSED = { connections: CONNECTIONS, seconds: SECONDS };
 
 /**
  * Sessions on one service process with real stores. `check` is what an application pays for each of its requests:
- * Muster's middleware beside express-session with connect-redis, in the same bare Express app.
+ * Muster's middleware beside express-session with connect-redis, in the same Express app, and that app without sessions.
+ * The server that is measured has a core of its own (`taskset`), load and stores share the others. CPU counts in
+ * nanoseconds of the scheduler. Every work runs once before the first round, unmeasured.
  */
 export const benchSessions = async ({
   rounds,
+  workload,
   log,
 }: {
-  rounds: number;
-  log: (line: string) => void;
+  readonly rounds: number;
+  /** Measures only works that start with this text. */
+  readonly workload: string;
+  readonly log: (line: string) => void;
 }): Promise<SessionsResult[]> => {
   await using stack = new AsyncDisposableStack();
+  if (!leaveServerCore()) log('the servers have no core of their own: taskset or a second core is missing');
   const fleet = stack.use(await ownFleet(stack));
-  const works = await worksOf(fleet, stack);
+  const works = (await worksOf(fleet, stack)).filter(({ work }) => work.startsWith(workload));
   const measured = new Map<string, (Outcome & { cpuUs: number })[]>();
+  for (const { pid } of works) useServerCore(pid);
+  for (const one of works)
+    await measure({ ...one, job: async () => ({ ...(await one.job()), seconds: WARM_UP_SECONDS }) });
   for (let round = 1; round <= rounds; round += 1) {
     for (const one of works) {
       const outcome = await measure(one);
@@ -156,6 +167,7 @@ const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<
     job('muster', 'check', app, () => get('/check', cookies)),
     job('muster without memory', 'check', appWithoutMemory, () => get('/check', cookies)),
     job('express-session', 'check', express, () => get('/check', theirs)),
+    job('Express', 'check', express, () => get('/bare', theirs)),
     job('muster', `check at ${MODERATE_RATE}/s`, app, () => get('/check', cookies), moderate),
     job(
       'muster without memory',
@@ -165,6 +177,7 @@ const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<
       moderate,
     ),
     job('express-session', `check at ${MODERATE_RATE}/s`, express, () => get('/check', theirs), moderate),
+    job('Express', `check at ${MODERATE_RATE}/s`, express, () => get('/bare', theirs), moderate),
     job('muster', 'create', service, () => creates(CREATES), { expectedStatus: 201 }),
     job('express-session', 'create', express, () => [EXPRESS_CREATE], { expectedStatus: 201 }),
     job('muster', 'GET /v1/session', service, () => get('/v1/session', cookies)),
@@ -230,12 +243,27 @@ export const printSessions = (rows: readonly SessionsResult[]): string[] => [
       `| ${row.work} | ${row.contestant} | ${row.perSecond.toFixed(0)} | ${row.p50.toFixed(2)} | ${row.p99.toFixed(2)} | ${row.cpuUs.toFixed(0)} |`,
   ),
   '',
-  ...rows
-    .filter(({ contestant }) => contestant.startsWith('muster'))
-    .flatMap((mine) => {
-      const peer = rows.find(({ contestant, work }) => contestant === 'express-session' && work === mine.work);
-      if (peer === undefined) return [];
-      const [cpu, p99] = [mine.cpuUs / peer.cpuUs, mine.p99 / peer.p99];
-      return [`${mine.work}, ${mine.contestant}: CPU ${cpu.toFixed(2)} ×, p99 ${p99.toFixed(2)} × ${peer.contestant}`];
-    }),
+  ...ratios(rows),
 ];
+
+/**
+ * Muster's cost to that of express-session: of the whole request, and of the session alone, which is what remains
+ * without the share of Express.
+ */
+const ratios = (rows: readonly SessionsResult[]): string[] => {
+  const cpuOf = (work: string, contestant: string): number =>
+    rows.find((row) => row.work === work && row.contestant === contestant)?.cpuUs ?? Number.NaN;
+  return [
+    '| ratio to express-session | contestant | CPU | CPU without Express |',
+    '| --- | --- | --: | --: |',
+    ...rows.flatMap(({ work, contestant, cpuUs }) => {
+      const peer = cpuOf(work, 'express-session');
+      if (!contestant.startsWith('muster') || Number.isNaN(peer)) return [];
+      const bare = cpuOf(work, 'Express');
+      const session = (cpuUs - bare) / (peer - bare);
+      return [
+        `| ${work} | ${contestant} | ${(cpuUs / peer).toFixed(2)} | ${Number.isNaN(bare) ? '–' : session.toFixed(2)} |`,
+      ];
+    }),
+  ];
+};
