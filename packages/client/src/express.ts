@@ -18,17 +18,21 @@ interface Rejection {
   readonly title: string;
 }
 
-const verifications = new WeakMap<IncomingMessage, VerifiedSession>();
+/** A property rather than a WeakMap, which costs every garbage collection an extra pass over its entries. */
+const VERIFIED = Symbol('verified session');
+interface VerifiedRequest extends IncomingMessage {
+  [VERIFIED]?: VerifiedSession;
+}
 const RETRY_AFTER_S = '2';
 
 /** Session of a request that passed the middleware. */
 export const sessionOf = (req: IncomingMessage): Snapshot | undefined => {
-  const verified = verifications.get(req);
+  const verified = verificationOf(req);
   return verified?.ok ? verified.session : undefined;
 };
 
 /** Result of the middleware; undefined when it did not run. */
-export const verificationOf = (req: IncomingMessage): VerifiedSession | undefined => verifications.get(req);
+export const verificationOf = (req: IncomingMessage): VerifiedSession | undefined => (req as VerifiedRequest)[VERIFIED];
 
 /**
  * Express middleware: passes requests with a live session; answers others with 401, 403 or, when no store is available,
@@ -39,7 +43,7 @@ export const requireSession = (verifier: SessionVerifier, options: SessionMiddle
   return async (req, res, next) => {
     const requirements = typeof require === 'function' ? require(req) : require;
     const verified = await verifier.verify(req.headers, requirements);
-    verifications.set(req, verified);
+    (req as VerifiedRequest)[VERIFIED] = verified;
     const isForbidden = verified.ok && allow !== undefined && !(await allow(verified.session, req));
     if ((verified.ok && !isForbidden) || !autoError) return next();
     const rejection = isForbidden ? FORBIDDEN : rejectionOf(verified);

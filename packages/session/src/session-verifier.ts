@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
@@ -10,7 +11,7 @@ import { createSessionEventsSubscriber } from './session-events-subscriber.ts';
 import { createSnapshotStore, type Snapshot } from './session-snapshot.ts';
 import { createSessionSource } from './session-source.ts';
 import { createSingleFlight } from './single-flight.ts';
-import { checkSnapshot, confirmsRotation } from './snapshot-check.ts';
+import { checkClocks, isRotationOpen } from './snapshot-check.ts';
 import { createTokenSigner, hashSecret, type SessionId, type VerifiedToken } from './token.ts';
 
 /** Requirements beyond a live session. */
@@ -62,7 +63,7 @@ const CACHE_MS = 5_000;
 export const createSessionVerifier = (options: SessionVerifierOptions): SessionVerifier => {
   const { redis, clock, log, metrics } = options;
   const signer = createTokenSigner(options.sessionSecrets);
-  const cache = new LRUCache<SessionId, Snapshot>({
+  const cache = new LRUCache<SessionId, Remembered>({
     max: Math.max(1, options.cacheSize ?? CACHE_SIZE),
     ttl: options.cacheMs ?? CACHE_MS,
   });
@@ -88,22 +89,24 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
   };
   const isCaching = (options.cacheSize ?? CACHE_SIZE) > 0;
 
-  const query = (token: SignedToken): Promise<SessionDecision> =>
+  const query = (text: string, token: SignedToken): Promise<SessionDecision> =>
     queries.once(token, async (isUnchanged) => {
       const decision = await evaluateSession(decisionDeps, token);
       const mayKeep = isCaching && isUnchanged() && subscriber.healthy();
-      if (decision.is === 'live' && mayKeep) cache.set(token.id, decision.snapshot);
+      if (decision.is === 'live' && mayKeep && isSettled(decision.snapshot, token, clock)) {
+        cache.set(token.id, { digest: digestOf(text), snapshot: decision.snapshot });
+      }
       return decision;
     });
-  const fromMemory = (token: SignedToken): Snapshot | undefined => {
+  /**
+   * The session of a token that was verified before. This is what most requests of an application cost, so it computes
+   * one digest; the signature and the secret were compared when the token was remembered.
+   */
+  const fromMemory = (text: string): Snapshot | undefined => {
+    const known = cache.get(text.slice(0, ID_LENGTH) as SessionId);
     // Without the bus no change would remove an entry.
-    if (!subscriber.healthy()) return undefined;
-    const known = cache.get(token.id);
-    if (known === undefined) return undefined;
-    const hash = hashSecret(token.secret);
-    // The first use of a new secret is reported by the query.
-    if (confirmsRotation(hash, known, clock.now())) return undefined;
-    return checkSnapshot(hash, known, clock.now()).ok ? known : undefined;
+    if (known === undefined || !subscriber.healthy() || known.digest !== digestOf(text)) return undefined;
+    return checkClocks(known.snapshot, clock.now()) === undefined ? known.snapshot : undefined;
   };
   const count = createVerificationCounter(metrics);
   const recordActivity = createActivityRecorder(options);
@@ -112,30 +115,50 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     return { result: applyRequirements(session, require, clock), source };
   };
   const check = async (text: string, require: Requirements): Promise<Verified> => {
+    const known = fromMemory(text);
+    if (known !== undefined) return pass(known, require, 'local');
     const token = signer.verify(text);
     if (!token.ok) return FORGED;
-    const known = fromMemory(token);
-    if (known !== undefined) return pass(known, require, 'local');
-    const decision = await query(token);
+    const decision = await query(text, token);
     return decision.is === 'live' ? pass(decision.snapshot, require, decision.from) : rejectedBy(decision);
   };
+  const checkAll = async (tokens: readonly string[], require: Requirements): Promise<VerifiedSession> =>
+    count((await firstLiveSession(tokens, (token) => check(token, require), statusOf)) ?? FORGED);
 
   return {
     cookieName: options.cookieName,
     cached: () => cache.size,
-    verify: async (headers, require = {}) => {
+    verify: async (headers, require = NOTHING_REQUIRED) => {
       const { via, tokens } = readCredential(headers, options.cookieName);
       if (via === 'none' || via === 'ambiguous') {
         return count({ result: { ok: false, why: via }, source: 'local' });
       }
-      const verified = await firstLiveSession(tokens, (token) => check(token, require), statusOf);
-      return count(verified ?? FORGED);
+      const known = fromMemory(tokens[0] ?? '');
+      return known === undefined ? checkAll(tokens, require) : count(pass(known, require, 'local'));
     },
     [Symbol.asyncDispose]: () => subscriber[Symbol.asyncDispose](),
   };
 };
 
 type SignedToken = Extract<VerifiedToken, { ok: true }>;
+
+/** A live session, and the digest of the token that was verified for it: memory holds no token. */
+interface Remembered {
+  readonly digest: string;
+  readonly snapshot: Snapshot;
+}
+
+const NOTHING_REQUIRED: Requirements = {};
+const ID_LENGTH = 36;
+
+const digestOf = (token: string): string => hash('sha256', token, 'base64');
+
+/**
+ * True for the current secret, once its first use after a rotation was reported. The previous secret is accepted for
+ * seconds only, so it is not remembered.
+ */
+const isSettled = (snapshot: Snapshot, { secret }: SignedToken, clock: Clock): boolean =>
+  hashSecret(secret).toString('base64url') === snapshot.secretHash && !isRotationOpen(snapshot, clock.now());
 
 /** Records the activity of sessions in Redis in the background, at most once per interval and session. */
 const createActivityRecorder = ({ redis, clock, log }: SessionVerifierOptions): ((session: Snapshot) => void) => {
@@ -182,8 +205,10 @@ const applyRequirements = (session: Snapshot, require: Requirements, clock: Cloc
 
 const createVerificationCounter = (metrics: Metrics) => {
   const verified = metrics.counter('session_verifier_checks_total');
+  const fromMemory = verified.with({ result: 'live', source: 'local' });
   return ({ result, source }: Verified): VerifiedSession => {
-    verified.inc({ result: result.ok ? 'live' : result.why, source });
+    if (result.ok && source === 'local') fromMemory.inc();
+    else verified.inc({ result: result.ok ? 'live' : result.why, source });
     return result;
   };
 };

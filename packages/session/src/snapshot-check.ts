@@ -13,10 +13,15 @@ export type SnapshotCheck =
 export const checkSnapshot = (hash: Buffer, snapshot: Snapshot, now: number): SnapshotCheck => {
   const secret = matchSecret(hash, snapshot, now);
   if (secret === 'none' || secret === 'retired') return { ok: false, why: 'mismatch' };
-  if (now >= snapshot.expiresAt) return { ok: false, why: 'expired' };
-  if (isIdle(snapshot, now)) return { ok: false, why: 'idle' };
-  if (now >= snapshot.freshUntil) return { ok: false, why: 'stale' };
-  return { ok: true, snapshot, secret };
+  const why = checkClocks(snapshot, now);
+  return why === undefined ? { ok: true, snapshot, secret } : { ok: false, why };
+};
+
+/** The first clock of a session that has run out; undefined if none has. */
+export const checkClocks = (snapshot: Snapshot, now: number): 'expired' | 'idle' | 'stale' | undefined => {
+  if (now >= snapshot.expiresAt) return 'expired';
+  if (isIdle(snapshot, now)) return 'idle';
+  return now >= snapshot.freshUntil ? 'stale' : undefined;
 };
 
 /** Compares a hash with the secrets of a session; `retired` is the previous secret after its grace period. */
