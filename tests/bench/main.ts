@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { printFanout } from './fanout/table.ts';
 import { benchFanout } from './fanout.ts';
-import { benchSessions, printSessions } from './sessions.ts';
+import { printRows } from './rows.ts';
+import { benchSessions } from './sessions.ts';
 import { benchSignatures, printSignatures } from './signatures.ts';
 import { benchStorm, printStorm } from './storm.ts';
 
@@ -15,7 +16,7 @@ interface Options {
 }
 
 const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>> = {
-  sessions: async (options) => printSessions(await benchSessions(options)),
+  sessions: async (options) => printRows(await benchSessions(options)),
   fanout: async (options) => printFanout(await benchFanout(options)),
   storm: async (options) => printStorm(await benchStorm(options)),
   signatures: async (options) => printSignatures(benchSignatures(options)),

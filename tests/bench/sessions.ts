@@ -6,18 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import { Redis } from 'ioredis';
-import { cpuSecondsOf, leaveServerCore, median, useServerCore } from './cpu.ts';
+import { cpuSecondsOf, leaveServerCore, useServerCore } from './cpu.ts';
 import { type Job, type Outcome, runLoad, type Shot } from './load.ts';
-
-/** One line of the result: medians over the rounds. Milliseconds, and CPU microseconds per operation of the server process. */
-export interface SessionsResult {
-  readonly contestant: string;
-  readonly work: string;
-  readonly perSecond: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly cpuUs: number;
-}
+import type { BenchRow } from './rows.ts';
 
 /** A piece of work for one server, prepared anew for each round. */
 interface Work {
@@ -38,6 +29,8 @@ interface Server {
   readonly origin: string;
 }
 
+/** The application without sessions. */
+const EXPRESS = 'Express';
 const SESSIONS = 500;
 const CONNECTIONS = 16;
 /** Slices of a round and their seconds: short, so that a busy moment of the machine meets every contestant. */
@@ -70,29 +63,55 @@ export const benchSessions = async ({
   /** Measures only works that start with this text. */
   readonly workload: string;
   readonly log: (line: string) => void;
-}): Promise<SessionsResult[]> => {
+}): Promise<BenchRow[]> => {
   await using stack = new AsyncDisposableStack();
   if (!leaveServerCore()) log('the servers have no core of their own: taskset or a second core is missing');
   const fleet = stack.use(await ownFleet(stack));
   const works = (await worksOf(fleet, stack)).filter(({ work }) => work.startsWith(workload));
-  const measured = new Map<string, (Outcome & { cpuUs: number })[]>();
+  const rows: BenchRow[] = [];
   for (const { pid } of works) useServerCore(pid);
   for (const one of works) {
     await measure({ ...one, job: async () => ({ ...(await one.job()), seconds: WARM_UP_SECONDS, leadIn: 0 }) });
   }
   for (let slice = 1; slice <= rounds * SLICES; slice += 1) {
+    const ofSlice: BenchRow[] = [];
     for (const one of works) {
       const outcome = await measure(one);
-      const name = `${one.work}|${one.contestant}`;
-      measured.set(name, [...(measured.get(name) ?? []), outcome]);
+      ofSlice.push(...rowsOf(one, outcome));
       const load = ((outcome.ownCpuS / outcome.seconds) * 100).toFixed(0);
       log(
         `slice ${slice}: ${one.work}, ${one.contestant}: ${outcome.done} in ${outcome.seconds.toFixed(1)} s, ` +
           `p99 ${outcome.p99.toFixed(1)} ms, ${outcome.cpuUs.toFixed(0)} µs CPU each (load process at ${load} % of a core)`,
       );
     }
+    rows.push(...ofSlice, ...withoutExpress(ofSlice));
   }
-  return [...measured].map(([name, all]) => rowOf(name, all));
+  return rows;
+};
+
+const CPU_EACH = 'CPU each';
+
+const rowsOf = (
+  { contestant, work }: Work,
+  { done, seconds, p50, p99, cpuUs }: Outcome & { cpuUs: number },
+): BenchRow[] => {
+  const row = { bench: 'sessions', row: work, contestant, lowerIsBetter: true };
+  return [
+    { ...row, metric: CPU_EACH, value: cpuUs, unit: 'µs' },
+    { ...row, metric: 'rate', value: done / seconds, unit: 'per s', lowerIsBetter: false },
+    { ...row, metric: 'p50', value: p50, unit: 'ms' },
+    { ...row, metric: 'p99', value: p99, unit: 'ms' },
+  ];
+};
+
+/** What a session adds to a request: the cost without that of Express in the same slice. */
+const withoutExpress = (rows: readonly BenchRow[]): BenchRow[] => {
+  const costs = rows.filter(({ metric }) => metric === CPU_EACH);
+  return costs.flatMap((cost) => {
+    const express = costs.find(({ row, contestant }) => row === cost.row && contestant === EXPRESS);
+    if (express === undefined || cost === express) return [];
+    return [{ ...cost, row: `${cost.row}, without Express`, value: cost.value - express.value }];
+  });
 };
 
 const ownFleet = (stack: AsyncDisposableStack): Promise<LocalFleet> => {
@@ -115,18 +134,6 @@ const measure = async ({ contestant, work, pid, job }: Work): Promise<Outcome & 
   const outcome = await runLoad(prepared);
   if (outcome.unexpected > 0) throw new Error(`${contestant}, ${work}: ${outcome.unexpected} × ${outcome.example}`);
   return { ...outcome, cpuUs: ((cpuSecondsOf(pid) - before) / outcome.done) * 1e6 };
-};
-
-const rowOf = (name: string, all: readonly (Outcome & { cpuUs: number })[]): SessionsResult => {
-  const [work = '', contestant = ''] = name.split('|');
-  const of = (pick: (one: Outcome & { cpuUs: number }) => number) => median(all.map(pick));
-  return {
-    ...{ contestant, work },
-    perSecond: of((one) => one.done / one.seconds),
-    p50: of((one) => one.p50),
-    p99: of((one) => one.p99),
-    cpuUs: of((one) => one.cpuUs),
-  };
 };
 
 const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<Work[]> => {
@@ -180,7 +187,7 @@ const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<
     job('muster', 'check', app, () => get('/check', cookies)),
     job('muster without memory', 'check', appWithoutMemory, () => get('/check', cookies)),
     job('express-session', 'check', express, () => get('/check', theirs)),
-    job('Express', 'check', express, () => get('/bare', theirs)),
+    job(EXPRESS, 'check', express, () => get('/bare', theirs)),
     job('muster', `check at ${MODERATE.rate}/s`, app, () => get('/check', cookies), MODERATE),
     job(
       'muster without memory',
@@ -190,7 +197,7 @@ const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<
       MODERATE,
     ),
     job('express-session', `check at ${MODERATE.rate}/s`, express, () => get('/check', theirs), MODERATE),
-    job('Express', `check at ${MODERATE.rate}/s`, express, () => get('/bare', theirs), MODERATE),
+    job(EXPRESS, `check at ${MODERATE.rate}/s`, express, () => get('/bare', theirs), MODERATE),
     job('muster', 'create', service, () => creates(CREATES), { expectedStatus: 201 }),
     job('express-session', 'create', express, () => [EXPRESS_CREATE], { expectedStatus: 201 }),
     job('muster', 'GET /v1/session', service, () => get('/v1/session', cookies)),
@@ -246,38 +253,4 @@ const forgetSnapshots = async (redis: Redis): Promise<void> => {
   for await (const keys of redis.scanStream({ match: 'muster:s:*', count: 1_000 })) {
     if ((keys as string[]).length > 0) await redis.unlink(...(keys as string[]));
   }
-};
-
-/** The result as lines of a table, and as ratios. */
-export const printSessions = (rows: readonly SessionsResult[]): string[] => [
-  '| work | contestant | per second | p50 ms | p99 ms | CPU µs each |',
-  '| --- | --- | --: | --: | --: | --: |',
-  ...rows.map(
-    (row) =>
-      `| ${row.work} | ${row.contestant} | ${row.perSecond.toFixed(0)} | ${row.p50.toFixed(2)} | ${row.p99.toFixed(2)} | ${row.cpuUs.toFixed(0)} |`,
-  ),
-  '',
-  ...ratios(rows),
-];
-
-/**
- * Muster's cost to that of express-session: of the whole request, and of the session alone, which is what remains
- * without the share of Express.
- */
-const ratios = (rows: readonly SessionsResult[]): string[] => {
-  const cpuOf = (work: string, contestant: string): number =>
-    rows.find((row) => row.work === work && row.contestant === contestant)?.cpuUs ?? Number.NaN;
-  return [
-    '| ratio to express-session | contestant | CPU | CPU without Express |',
-    '| --- | --- | --: | --: |',
-    ...rows.flatMap(({ work, contestant, cpuUs }) => {
-      const peer = cpuOf(work, 'express-session');
-      if (!contestant.startsWith('muster') || Number.isNaN(peer)) return [];
-      const bare = cpuOf(work, 'Express');
-      const session = (cpuUs - bare) / (peer - bare);
-      return [
-        `| ${work} | ${contestant} | ${(cpuUs / peer).toFixed(2)} | ${Number.isNaN(bare) ? '–' : session.toFixed(2)} |`,
-      ];
-    }),
-  ];
 };
