@@ -104,7 +104,7 @@ const rowsOf = (
   ];
 };
 
-/** What a session adds to a request: the cost without that of Express in the same slice. */
+/** Cost of the session in a request: that of the request without that of Express in the same slice. */
 const withoutExpress = (rows: readonly BenchRow[]): BenchRow[] => {
   const costs = rows.filter(({ metric }) => metric === CPU_EACH);
   return costs.flatMap((cost) => {
