@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { GroupKey } from '@muster/bus/group-key';
-import { encodeForPublish } from '@muster/bus/publication-encoding';
+import { encodeForPublish, unkeptMessage } from '@muster/bus/publication-encoding';
 import { createRedisBus } from '@muster/bus/redis-broker';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis } from '@muster/kit/redis/connection';
@@ -171,3 +171,40 @@ test('[ST32] given a replica that publishes, when Redis forgets its scripts 40 t
     expect(offsets, `round ${round}`).toEqual(Array.from({ length: 100 }, (_, n) => n + 1));
   }
 }, 60_000);
+
+test('[ST35] [ST36] given a group with a broken key, when publications of one turn are made, then it fails alone, and kept and unkept ones arrive in order', async () => {
+  await using stack = new AsyncDisposableStack();
+  const log = createInMemoryLog();
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const prefix = `t:${randomBytes(6).toString('hex')}:`;
+  const { redisUrl: url } = inject('storeBackend');
+  const config = {
+    ...{ url, prefix, maxConnections: 6 },
+    connectTimeoutMs: 5_000,
+    commandTimeoutMs: 5_000,
+    name: 'own',
+  };
+  const redis = stack.use(await openRedis(config, { log, metrics }));
+  const received: string[] = [];
+  const onMessage = (_: GroupKey, { body }: { readonly body: Buffer }) => received.push(String(body));
+  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage, onReconnected: () => {} }));
+  await until(bus.isUp, { what: 'the link of the bus' });
+  const [room, broken] = ['room', 'broken'] as [GroupKey, GroupKey];
+  await bus.subscribe(room);
+  await redis.lane().set(`${prefix}gm:{broken}`, 'not a hash');
+  const retention = { size: 5, ttlMs: 60_000, metaTtlMs: 60_000 };
+  const append = (group: GroupKey, n: number) =>
+    bus.append(group, encodeForPublish(group, { data: String(n) }), { retention });
+  const publish = (n: number) => bus.publish(room, unkeptMessage(encodeForPublish(room, { data: String(n) })));
+  const outcomes = await Promise.allSettled([
+    ...[append(room, 1), append(broken, 1), publish(2), append(room, 3), append(room, 4), publish(5)],
+  ]);
+  const rejected = { code: 'REDIS_UNAVAILABLE', isOutcomeUnknown: false };
+  expect(outcomes.map((one) => (one.status === 'fulfilled' ? 'ok' : one.reason))).toEqual([
+    ...['ok', expect.objectContaining(rejected), 'ok', 'ok', 'ok', 'ok'],
+  ]);
+  await expect(append(broken, 2)).rejects.toMatchObject(rejected);
+  await until(() => received.length === 5, { what: 'all messages' });
+  expect(received.map((body) => JSON.parse(body).push.pub.data)).toEqual([1, 2, 3, 4, 5]);
+  expect((await bus.top(room, retention)).offset).toBe(3);
+});

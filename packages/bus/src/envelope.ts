@@ -38,9 +38,13 @@ export const encodeMessage = (message: BusMessage): Buffer => {
   return Buffer.concat([head, message.body], head.length + message.body.length);
 };
 
-/** The head up to the position; the script appends `<offset> <epoch>`, the attributes, a newline and the body. */
-export const messageHead = (message: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
-  `${String.fromCharCode(VERSION)}${LETTERS[message.kind]} ${message.dataAt} ${message.dataLength} `;
+/** The head up to the data length. */
+export const messageStart = (kind: MessageKind, dataAt: number): string =>
+  `${String.fromCharCode(VERSION)}${LETTERS[kind]} ${dataAt} `;
+
+/** The head up to the position; a script appends `<offset> <epoch>`, the attributes, a newline and the body. */
+export const messageHead = ({ kind, dataAt, dataLength }: Pick<BusMessage, 'kind' | 'dataAt' | 'dataLength'>): string =>
+  `${messageStart(kind, dataAt)}${dataLength} `;
 
 /** The attributes as text after the epoch, each with a space before it. */
 export const messageAttributes = (attributes: readonly string[]): string =>

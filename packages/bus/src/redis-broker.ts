@@ -6,9 +6,11 @@ import type { Redis } from 'ioredis';
 import type { Bus, BusHandlers } from './bus.ts';
 import { createControlChannel } from './control-channel.ts';
 import { decodeMessage, encodeMessage } from './envelope.ts';
+import { createEpochs } from './epochs.ts';
 import type { GroupKey } from './group-key.ts';
 import { createLoopbackProbe, type LoopbackProbe } from './loopback-probe.ts';
 import { pinnedConnection } from './pinned-connection.ts';
+import { createAppendQueue } from './redis-appends.ts';
 import { groupKeys } from './redis-keys.ts';
 import { PUBLISH_ONCE, runScript } from './redis-scripts.ts';
 import { createShardedSubscriber } from './redis-sharded-subscriber.ts';
@@ -31,7 +33,9 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   const unreadable = traffic.with({ direction: 'unreadable' });
   const groups = new Map<string, GroupKey>();
   const publisher = pinnedConnection(redis);
-  const streams = createRedisStreams(redis, publisher);
+  const newEpoch = createEpochs();
+  const streams = createRedisStreams(redis, newEpoch);
+  const appends = createAppendQueue({ redis, appender: publisher, newEpoch, onAppended: (count) => sent.inc(count) });
 
   const control = createControlChannel({
     publisher: () => redis.lane(),
@@ -65,14 +69,11 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
   return {
     ...streams,
     query: control.query,
-    append: async (group, draft, options) => {
-      const appended = await streams.append(group, draft, options);
-      sent.inc();
-      return appended;
-    },
+    append: appends.append,
     publish: async (group, message, idempotencyKey) => {
       const { channel, unkeptResult } = groupKeys(redis.prefix, group);
       const bytes = encodeMessage(message);
+      appends.flush(group);
       try {
         if (idempotencyKey === undefined) await redis.channels.publish(publisher(), channel, bytes);
         else {

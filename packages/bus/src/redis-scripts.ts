@@ -14,57 +14,103 @@ const script = (source: string): RedisScript => ({
 });
 
 /*
- * KEYS stream meta [result]
- * ARGV 1 epoch for a new stream · 2 size · 3 ttl ms · 4 meta ttl ms · 5 head · 6 before · 7 open publication ·
- *      8 data length · 9 attributes · 10 result ttl ms, 0 for no key · 11 version, 0 for none · 12 version epoch ·
- *      13 publish command ·
- *      14 channel, not as a key: a cluster would redirect for it while the slot moves ·
- *      15 command that counts the subscribers of the channel: without any no stream is created; '' creates it always
- * Returns offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 no subscribers).
+ * The appends of one turn of the event loop, by group: what is read and written once per group is shared by its publications.
+ * KEYS for each group: stream meta, then the result of each of its publications with an idempotency key
+ * ARGV 1 epoch for new streams · 2 result ttl ms · 3 publish command ·
+ *      4 command that counts the subscribers of a channel, for publications that need one;
+ *      for each group: channel, not as a key: a cluster would redirect for it while the slot moves · message head up to the data
+ *      length · text before the publication · size · ttl ms · meta ttl ms · number of publications;
+ *      for each of these: flags · data length · open publication [· attributes] [· version · version epoch]
+ * Flags: 1 a missing stream is created only if the channel has subscribers · 2 idempotency key · 4 attributes · 8 version
+ * Returns a line for each publication: offset, epoch, outcome (0 published, 1 repeated, 2 outdated, 3 no subscribers), or `-` and the
+ * error. Fails if every publication fails.
  * Each replica has a number, hence its own script: after SCRIPT FLUSH no other replica loads it between two calls in flight.
  */
 export const appendScript = (number: number): RedisScript =>
   script(`
 -- ${number}
-if ARGV[10] ~= '0' then
-  local known = redis.call('HMGET', KEYS[3], 's', 'e')
-  if known[1] then return {known[1], known[2], 1} end
+local next_key, next_arg = 1, 5
+local stream, meta, channel, head, before, size, is_open, is_changed
+local epoch, top, version, version_epoch
+local function open()
+  local known = redis.call('HMGET', meta, 'e', 's', 'v', 've')
+  epoch, top, version, version_epoch = known[1], tonumber(known[2] or 0), known[3], known[4]
+  is_open = true
 end
-local meta = redis.call('HMGET', KEYS[2], 'e', 's', 'v', 've')
-local epoch = meta[1]
-if not epoch then
-  if ARGV[15] ~= '' then
-    -- A Redis user without permission for PUBSUB keeps the publication.
-    local subscribers = redis.pcall('PUBSUB', ARGV[15], ARGV[14])
-    if not subscribers.err and subscribers[2] == 0 then return {'0', '', 3} end
+local function line(offset, outcome) return string.format('%.0f %s %d', offset, epoch, outcome) end
+local function append(flags, length, text, attributes, number, number_epoch, result)
+  if result then
+    local known = redis.call('HMGET', result, 's', 'e')
+    if known[1] then return known[1] .. ' ' .. known[2] .. ' 1' end
   end
-  epoch = ARGV[1]
-  redis.call('HSET', KEYS[2], 'e', epoch)
-end
-if ARGV[11] ~= '0' then
-  if meta[3] and tonumber(meta[3]) >= tonumber(ARGV[11]) and (ARGV[12] == '' or ARGV[12] == meta[4]) then
-    return {meta[2] or '0', epoch, 2}
+  if not is_open then open() end
+  if not epoch then
+    if flags % 2 == 1 then
+      -- A Redis user without permission for PUBSUB keeps the publication.
+      local subscribers = redis.pcall('PUBSUB', ARGV[4], channel)
+      if not subscribers.err and subscribers[2] == 0 then return '0  3' end
+    end
+    redis.call('HSET', meta, 'e', ARGV[1])
+    epoch = ARGV[1]
   end
-  redis.call('HSET', KEYS[2], 'v', ARGV[11], 've', ARGV[12])
+  if number then
+    if version and tonumber(version) >= tonumber(number) and (number_epoch == '' or number_epoch == version_epoch) then
+      return line(top, 2)
+    end
+    redis.call('HSET', meta, 'v', number, 've', number_epoch)
+    version, version_epoch = number, number_epoch
+  end
+  local offset = string.format('%.0f', top + 1)
+  local tail = '}'
+  if top == 0 then
+    -- A stream without offset and epoch is of an earlier epoch, and is not part of the new stream.
+    redis.call('DEL', stream)
+    tail = ',"epoch":"' .. epoch .. '"}'
+  end
+  local publication = text .. ',"offset":' .. offset .. tail
+  redis.call('XADD', stream, 'MAXLEN', size, offset .. '-0', 'p', publication, 'l', length, 'n', attributes)
+  top, is_changed = top + 1, true
+  redis.call(ARGV[3], channel,
+    head .. length .. ' ' .. offset .. ' ' .. epoch .. attributes .. '\\n' .. before .. publication .. '}}')
+  if result then
+    redis.call('HSET', result, 's', offset, 'e', epoch)
+    redis.call('PEXPIRE', result, ARGV[2])
+  end
+  return line(top, 0)
 end
-local number = redis.call('HINCRBY', KEYS[2], 's', 1)
-local offset = string.format('%.0f', number)
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-local publication = ARGV[7] .. ',"offset":' .. offset
-if number == 1 then
-  -- A stream without offset and epoch is of an earlier epoch, and is not part of the new stream.
-  redis.call('DEL', KEYS[1])
-  publication = publication .. ',"epoch":"' .. epoch .. '"'
+local function close(ttl, meta_ttl)
+  redis.call('HSET', meta, 's', string.format('%.0f', top))
+  redis.call('PEXPIRE', meta, meta_ttl)
+  redis.call('PEXPIRE', stream, ttl)
 end
-publication = publication .. '}'
-redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], offset .. '-0', 'p', publication, 'l', ARGV[8], 'n', ARGV[9])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call(ARGV[13], ARGV[14], ARGV[5] .. offset .. ' ' .. epoch .. ARGV[9] .. '\\n' .. ARGV[6] .. publication .. '}}')
-if ARGV[10] ~= '0' then
-  redis.call('HSET', KEYS[3], 's', offset, 'e', epoch)
-  redis.call('PEXPIRE', KEYS[3], ARGV[10])
+local function error_line(fault)
+  return '-' .. string.gsub(type(fault) == 'table' and fault.err or tostring(fault), '%s+', ' ')
 end
-return {offset, epoch, 0}`);
+local lines, failed = {}, 0
+while next_arg <= #ARGV do
+  stream, meta = KEYS[next_key], KEYS[next_key + 1]
+  channel, head, before, size = ARGV[next_arg], ARGV[next_arg + 1], ARGV[next_arg + 2], ARGV[next_arg + 3]
+  local ttl, meta_ttl, count = ARGV[next_arg + 4], ARGV[next_arg + 5], tonumber(ARGV[next_arg + 6])
+  next_key, next_arg, is_open, is_changed = next_key + 2, next_arg + 7, false, false
+  local first = #lines + 1
+  for _ = 1, count do
+    local flags, length, text = tonumber(ARGV[next_arg]), ARGV[next_arg + 1], ARGV[next_arg + 2]
+    local attributes, number, number_epoch, result = '', nil, nil, nil
+    next_arg = next_arg + 3
+    if flags % 4 >= 2 then result, next_key = KEYS[next_key], next_key + 1 end
+    if flags % 8 >= 4 then attributes, next_arg = ARGV[next_arg], next_arg + 1 end
+    if flags >= 8 then number, number_epoch, next_arg = ARGV[next_arg], ARGV[next_arg + 1], next_arg + 2 end
+    local ok, answer = pcall(append, flags, length, text, attributes, number, number_epoch, result)
+    if not ok then answer, failed = error_line(answer), failed + 1 end
+    lines[#lines + 1] = answer
+  end
+  if is_changed then
+    local ok, fault = pcall(close, ttl, meta_ttl)
+    if not ok then for at = first, #lines do lines[at] = error_line(fault) end end
+  end
+end
+if failed == #lines then return {err = string.sub(lines[1], 2)} end
+return table.concat(lines, '\\n')`);
 
 /*
  * KEYS stream meta

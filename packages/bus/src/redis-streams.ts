@@ -1,63 +1,24 @@
-import { randomInt } from 'node:crypto';
 import type { RedisLink } from '@muster/kit/redis/channels';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
-import { messageAttributes, messageHead, parseAttributes } from './envelope.ts';
-import { createEpochs } from './epochs.ts';
+import { messageHead, parseAttributes } from './envelope.ts';
 import { type GroupPosition, parseGroupPosition } from './position.ts';
-import { dataAtOf, type StreamEntry } from './publication-encoding.ts';
+import type { StreamEntry } from './publication-encoding.ts';
 import { createReadCoalescer } from './read-coalescing.ts';
 import { groupKeys } from './redis-keys.ts';
-import { runInOrder } from './redis-ordered-scripts.ts';
-import { appendScript, CLEAR, INVALIDATE_EPOCH, READ, type RedisScript, runScript } from './redis-scripts.ts';
-import { type Appended, IDEMPOTENCY_TTL_MS, type StreamPage, type Streams } from './streams.ts';
-import { WriteFault } from './write-fault.ts';
+import { CLEAR, INVALIDATE_EPOCH, READ, type RedisScript, runScript } from './redis-scripts.ts';
+import type { StreamPage, Streams } from './streams.ts';
 
-const OUTCOMES: readonly Appended['outcome'][] = ['published', 'repeated', 'outdated', 'no_subscribers'];
 const TOPS_BATCH = 500;
 
-/** Redis keeps scripts until it restarts, so their number is bounded. */
-const SCRIPT_NUMBERS = 65_536;
-let lastNumber = randomInt(SCRIPT_NUMBERS);
-/** Unique in a process; equal in two processes once in 65,536 pairs. */
-const nextScript = (): RedisScript => {
-  lastNumber = (lastNumber + 1) % SCRIPT_NUMBERS;
-  return appendScript(lastNumber);
-};
-
 /** Streams in Redis: one script per operation; all keys of a group are in one slot. */
-export const createRedisStreams = (redis: RedisConnections, appender: () => RedisLink): Streams => {
-  const newEpoch = createEpochs();
-  const append = nextScript();
+export const createRedisStreams = (redis: RedisConnections, newEpoch: () => string): Omit<Streams, 'append'> => {
   const coalesce = createReadCoalescer<StreamPage>();
   const keysOf = (group: Parameters<Streams['clear']>[0]) => groupKeys(redis.prefix, group);
   const runRead = (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]) =>
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
 
   return {
-    append: async (group, draft, { retention, idempotencyKey, version, onlyIfSubscribed }) => {
-      const { stream, meta, channel, result } = keysOf(group);
-      const head = messageHead({
-        kind: 'publication',
-        dataAt: dataAtOf(draft),
-        dataLength: draft.dataLength,
-      });
-      const args = [
-        ...[newEpoch(), retention.size, retention.ttlMs, retention.metaTtlMs],
-        ...[head, draft.before, draft.open, draft.dataLength, messageAttributes(draft.attributes)],
-        idempotencyKey === undefined ? 0 : IDEMPOTENCY_TTL_MS,
-        ...[version?.number ?? 0, version?.epoch ?? ''],
-        ...[redis.channels.publishCommand, channel],
-        onlyIfSubscribed ? redis.channels.listenersCommand : '',
-      ];
-      const keys = [stream, meta, ...(idempotencyKey === undefined ? [] : [`${result}${idempotencyKey}`])];
-      // No retry on a fault: without an idempotency key it could be published twice.
-      const answer = await runInOrder(appender(), append, keys, args).catch((cause: unknown) => {
-        throw new WriteFault(cause);
-      });
-      const [, , outcome] = answer as unknown[];
-      return { ...positionOf(answer), outcome: OUTCOMES[Number(outcome)] ?? 'published' };
-    },
     top: async (group, retention) => {
       const { stream, meta } = keysOf(group);
       return positionOf(await runRead(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]));

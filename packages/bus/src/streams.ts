@@ -14,11 +14,11 @@ export interface StreamRetention {
 export interface AppendOptions {
   readonly retention: StreamRetention;
   /** A second append with the same key within five minutes changes nothing and returns the first result. */
-  readonly idempotencyKey?: string;
+  readonly idempotencyKey?: string | undefined;
   /** Accepted only when newer than the last version of the same version epoch. */
-  readonly version?: { readonly number: number; readonly epoch: string };
+  readonly version?: { readonly number: number; readonly epoch: string } | undefined;
   /** Creates a missing stream only when a replica subscribes to the group; otherwise nothing is published or kept. */
-  readonly onlyIfSubscribed?: boolean;
+  readonly onlyIfSubscribed?: boolean | undefined;
 }
 
 export interface Appended extends GroupPosition {

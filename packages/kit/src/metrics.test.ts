@@ -37,3 +37,30 @@ test('[MC1] a metric, label or value outside the catalogue does not compile', ()
   };
   expect(never).toBeTypeOf('function');
 });
+
+test('[MC10] given children of instruments, when they are used beside the instruments, then both add to the same series', async () => {
+  const metrics = create();
+  const counter = metrics.counter('gateway_messages_total');
+  const [first, second] = [
+    counter.with({ direction: 'in', type: 'ping' }),
+    counter.with({ direction: 'in', type: 'ping' }),
+  ];
+  first.inc();
+  second.inc(2);
+  counter.inc({ direction: 'in', type: 'ping' }, 4);
+  counter.with({ direction: 'in', type: 'publish' }).inc();
+  const histogram = metrics.histogram('gateway_publish_duration_seconds');
+  const child = histogram.with({ result: 'ok' });
+  for (const seconds of [0.0001, 0.02, 1_000]) child.observe(seconds);
+  histogram.observe({ result: 'ok' }, 0.02);
+  const text = await metrics.render();
+  expect(text).toContain('gateway_messages_total{direction="in",type="ping"} 7');
+  expect(text).toContain('gateway_messages_total{direction="in",type="publish"} 1');
+  expect(text).toContain('gateway_publish_duration_seconds_count{result="ok"} 4');
+  expect(text).toContain('gateway_publish_duration_seconds_bucket{le="+Inf",result="ok"} 4');
+  const buckets = [...text.matchAll(/gateway_publish_duration_seconds_bucket\{le="([\d.]+)",result="ok"\} (\d)/g)];
+  for (const [, bound, count] of buckets) {
+    const below = [0.0001, 0.02, 0.02, 1_000].filter((one) => one <= Number(bound)).length;
+    expect([bound, Number(count)]).toEqual([bound, below]);
+  }
+});

@@ -103,7 +103,15 @@ const openCounter = ({ metric, ...description }: Description) => {
   if (metric.zero) for (const labels of everyCombination(metric)) counter.inc({ ...labels }, 0);
   return {
     inc: (labels: Labels, by?: number) => counter.inc({ ...labels }, by),
-    with: (labels: Labels) => counter.labels({ ...labels }),
+    with: (labels: Labels) => {
+      let series: { value: number } | undefined;
+      return {
+        inc: (by = 1) => {
+          series ??= seriesOf<{ value: number }>(counter, labels, () => counter.inc({ ...labels }, 0));
+          series.value += by;
+        },
+      };
+    },
   };
 };
 
@@ -120,8 +128,44 @@ const openHistogram = ({ metric, ...description }: Description) => {
   const histogram = new PromHistogram({ ...description, buckets: [...(metric.buckets ?? [])] });
   return {
     observe: (labels: Labels, value: number) => histogram.observe({ ...labels }, value),
-    with: (labels: Labels) => histogram.labels({ ...labels }),
+    with: (labels: Labels) => {
+      const bounds = metric.buckets ?? [];
+      let series: HistogramSeries | undefined;
+      return {
+        observe: (value: number) => {
+          series ??= seriesOf<HistogramSeries>(histogram, labels, () => histogram.zero({ ...labels }));
+          series.sum += value;
+          series.count += 1;
+          const bound = bounds.find((one) => value <= one);
+          if (bound !== undefined) series.bucketValues[bound] = (series.bucketValues[bound] ?? 0) + 1;
+        },
+      };
+    },
   };
+};
+
+interface HistogramSeries {
+  sum: number;
+  count: number;
+  readonly bucketValues: Record<number, number>;
+}
+
+/**
+ * The series of a label set in the table of the library, opened if necessary. A child adds to it directly: the library checks and hashes
+ * the labels again for every observation, which costs more than the rest of a publication's bookkeeping.
+ */
+const seriesOf = <S extends object>(metric: object, labels: Labels, open: () => void): S => {
+  const find = (): S | undefined => {
+    const all: (S & { readonly labels: Labels })[] = Object.values(Reflect.get(metric, 'hashMap'));
+    return all.find((one) => Object.entries(labels).every(([name, value]) => one.labels[name] === value));
+  };
+  let series = find();
+  if (series === undefined) {
+    open();
+    series = find();
+  }
+  if (series === undefined) throw new Error('prom-client has no table of series');
+  return series;
 };
 
 /** Every label set of a metric whose labels are closed lists. */

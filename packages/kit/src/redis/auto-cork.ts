@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { flushAtEndOfTurn } from '../end-of-turn.ts';
 
 /**
  * Batches the commands of one turn of the event loop into one write. A write is a system call on both sides, which under load is most of
@@ -7,16 +8,18 @@ import type { Redis } from 'ioredis';
 export const autoCork = (redis: Redis): void => {
   const send = redis.sendCommand.bind(redis);
   let corked: Pick<Redis['stream'], 'cork' | 'uncork'> | undefined;
-  const uncork = (): void => {
-    const stream = corked;
-    corked = undefined;
-    stream?.uncork();
+  const uncork = {
+    flush: (): void => {
+      const stream = corked;
+      corked = undefined;
+      stream?.uncork();
+    },
   };
   redis.sendCommand = (command, stream) => {
     if (corked === undefined && redis.status === 'ready') {
       corked = redis.stream;
       corked.cork();
-      setImmediate(uncork);
+      flushAtEndOfTurn('redis_write', uncork);
     }
     return send(command, stream);
   };

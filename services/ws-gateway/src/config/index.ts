@@ -80,7 +80,9 @@ export const settings = z.object({
   PLAIN_SWEEP_MS: field.ms(60_000, { min: 50 }).describe('interval of idle checks of plain connections'),
   PUBLISH_BATCH_WINDOW_MS: field
     .ms(5, { min: 0, max: 1_000 })
-    .describe('batching window for busy groups, in ms; an idle group is flushed at once; 0 disables batching'),
+    .describe(
+      'longest batching window of a group after a write, in ms; it is 1/32 ms per member, and groups of fewer than 32 members join what one turn of the event loop brings; 0 disables batching',
+    ),
   DIRECT_WRITES: field
     .onOff('on')
     .describe('writes to libuv handles directly (self-tested at start-up); `off` writes to socket streams'),

@@ -62,11 +62,13 @@ export const createDispatcher = ({ handlers, metrics, log, maxMessageBytes }: Di
     }
     const work = perform(handlers, connection, command);
     if (work === undefined) return;
-    work
-      .catch((error: unknown) => onFailure(connection, command, error))
-      .finally(() => {
-        if (!connection.isClosed) proceed(connection);
-      });
+    const settle = (): void => {
+      if (!connection.isClosed) proceed(connection);
+    };
+    work.then(settle, (error: unknown) => {
+      onFailure(connection, command, error);
+      settle();
+    });
   };
 
   const onFailure = (connection: Connection, command: ClientCommand, error: unknown): void => {

@@ -1,3 +1,4 @@
+import { flushAtEndOfTurn } from '@muster/kit/end-of-turn';
 import { MAX_MESSAGES_PER_FRAME } from '@muster/protocol/limits';
 import type { Wire } from '../ports.ts';
 import type { Codec, EncodedMessage } from './codec.ts';
@@ -53,8 +54,7 @@ export class SendBuffer {
       return;
     }
     this.#pending = [message];
-    // After the reads of this turn of the event loop: a publication among them shares the write.
-    setImmediate(flush, this);
+    flushAtEndOfTurn('replies', this);
   }
 
   /** Pending bytes. */
@@ -193,9 +193,6 @@ export class SendBuffer {
 }
 
 const ignore = (): void => {};
-
-/** Shared by all send buffers: no closure per turn and connection. */
-const flush = (buffer: SendBuffer): void => buffer.flush();
 
 /** Longest frame that is copied behind posted messages. */
 const MAX_JOINED_BYTES = 16_384;

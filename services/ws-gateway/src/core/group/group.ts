@@ -69,7 +69,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
   readonly #lagging = new Set<Subscription>();
   #batch: BusMessage[] = [];
   #batchBytes = 0;
-  /** Monotonic time of the last write. */
+  /** Monotonic time of the last write of a batch. */
   #writtenAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -154,54 +154,43 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
     ];
   }
 
-  /** Delivers a message to all members: at once, in slices, or with the next batch. */
+  /** Delivers a message to all members: at once, or with the messages that follow it within the batching window. */
   deliver(message: BusMessage): void {
     // Closed while the follower was reading.
     if (this.holds === 0) return;
     const { metrics, scheduler, onDelivered } = this.#context;
-    metrics.fannedOut(this.size, message.body.length);
-    if (this.#writeOrBatch(message)) scheduler.proceedLater(this);
+    const { size } = this;
+    metrics.fannedOut(size, message.body.length);
+    if (this.#filtered.length > 0) this.#writeToFiltered(message);
+    if (!scheduler.isBatching || message.kind !== 'publication' || message.attributes.some(isExclusion)) {
+      this.flush();
+      this.#write([message], recipientsOf(message));
+    } else this.#addToBatch(message, size);
     if (message.attributes.length > 0) onDelivered(message.attributes);
   }
 
-  /** True when {@link proceed} has more to do. */
-  #writeOrBatch(message: BusMessage): boolean {
-    const { scheduler } = this.#context;
-    const { batchWindowMs } = scheduler;
-    if (this.#filtered.length > 0) this.#writeToFiltered(message);
-    if (message.kind !== 'publication' || message.attributes.some(isExclusion)) {
-      this.flush();
-      return this.#write([message], recipientsOf(message));
-    }
-    if (batchWindowMs === 0) return this.#write([message], all);
-    const now = scheduler.now();
-    if (this.#batch.length > 0 || now - this.#writtenAt < batchWindowMs) {
-      this.#batch.push(message);
-      this.#batchBytes += message.body.length;
-      if (this.#batchBytes > MAX_BATCH_BYTES) return this.flush();
-      if (this.#batch.length === 1) scheduler.flushLater(this);
-      return this.#backlog.length > 0;
-    }
-    this.#writtenAt = now;
-    return this.#write([message], all);
+  #addToBatch(message: BusMessage, size: number): void {
+    this.#batch.push(message);
+    this.#batchBytes += message.body.length;
+    if (this.#batchBytes > MAX_BATCH_BYTES) this.flush();
+    else if (this.#batch.length === 1) this.#context.scheduler.flushLater(this, size, this.#writtenAt);
   }
 
-  flush(now = this.#writtenAt): boolean {
+  flush(): void {
     const messages = this.#batch;
-    if (messages.length === 0) return this.#backlog.length > 0;
+    if (messages.length === 0) return;
     this.#batch = [];
     this.#batchBytes = 0;
-    this.#writtenAt = now;
-    return this.#write(messages, all);
+    this.#writtenAt = this.#context.scheduler.now();
+    this.#write(messages, all);
   }
 
-  #write(messages: readonly BusMessage[], select: Recipients): boolean {
+  #write(messages: readonly BusMessage[], select: Recipients): void {
     for (const form of FORMS) {
       const members = select(this.#members[form]);
       if (members.length > 0) this.#start(groupFrames[form](messages, this), messages, members);
     }
     if (this.#deltas !== undefined) this.#writeToDeltas(this.#deltas, messages, select);
-    return this.#backlog.length > 0;
   }
 
   #writeToDeltas(deltas: DeltaSubscribers, messages: readonly BusMessage[], select: Recipients): void {
@@ -232,6 +221,7 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
     if (first === undefined || frame.length === 0) return;
     if (members.length > SLICE || this.#backlog.length > 0) {
       this.#backlog.push({ frame, first, to: members.slice(), next: 0 });
+      this.#context.scheduler.proceedLater(this);
       return;
     }
     // Backwards: a slow member leaves the array, and the last member takes its index.

@@ -40,42 +40,33 @@ export interface PublisherDeps {
 
 /** Publishes over the bus. Rejects with REDIS_UNAVAILABLE, or PAYLOAD_TOO_LARGE above `maxBytes`. */
 export const createPublisher = (deps: PublisherDeps): ((request: PublishRequest) => Promise<Appended | undefined>) => {
-  const { bus, mark, ...rest } = deps;
-  const checkSize = createSizeCheck(rest);
+  const { bus, mark, clock, metrics } = deps;
+  const checkSize = createSizeCheck(deps);
   return (request) => {
     const { key, publication, attributes, encoded } = mark(request);
     const draft = encodeForPublish(key, publication, attributes, encoded);
     const tooLarge = checkSize(groupNameOf(key), draft, publication.data);
-    return tooLarge === undefined ? timed(rest, send(bus, request, draft)) : Promise.reject(tooLarge);
+    if (tooLarge !== undefined) return Promise.reject(tooLarge);
+    const startedAt = clock.monotonic();
+    // One continuation: every further promise of a publication costs as much as its encoding.
+    return send(bus, request, draft).then(
+      (appended) => {
+        metrics.published('ok', (clock.monotonic() - startedAt) / 1000);
+        return appended;
+      },
+      (error: unknown) => {
+        metrics.published('error', (clock.monotonic() - startedAt) / 1000);
+        throw error;
+      },
+    );
   };
 };
 
-/** Records the duration and result of a publish. */
-const timed = async <T>({ clock, metrics }: Pick<PublisherDeps, 'clock' | 'metrics'>, work: Promise<T>): Promise<T> => {
-  const startedAt = clock.monotonic();
-  let result: 'ok' | 'error' = 'error';
-  try {
-    const appended = await work;
-    result = 'ok';
-    return appended;
-  } finally {
-    metrics.published(result, (clock.monotonic() - startedAt) / 1000);
-  }
-};
-
-const send = async (
+const send = (
   bus: PublisherDeps['bus'],
-  request: PublishRequest,
+  { key, retention, idempotencyKey, version, onlyIfSubscribed }: PublishRequest,
   draft: PublicationDraft,
-): Promise<Appended | undefined> => {
-  const { key, retention, idempotencyKey, version, onlyIfSubscribed = false } = request;
-  if (retention === undefined) {
-    await bus.publish(key, unkeptMessage(draft), idempotencyKey);
-    return undefined;
-  }
-  return bus.append(key, draft, {
-    ...{ retention, onlyIfSubscribed },
-    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-    ...(version === undefined ? {} : { version }),
-  });
-};
+): Promise<Appended | undefined> =>
+  retention === undefined
+    ? (bus.publish(key, unkeptMessage(draft), idempotencyKey) as Promise<undefined>)
+    : bus.append(key, draft, { retention, onlyIfSubscribed, idempotencyKey, version });

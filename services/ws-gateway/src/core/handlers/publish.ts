@@ -1,11 +1,9 @@
 import { type GroupKey, groupKeyOf } from '@muster/bus/group-key';
-import type { Appended } from '@muster/bus/streams';
 import { ReplyError } from '@muster/protocol/codes';
 import type { Payload, PublishCommand } from '@muster/protocol/commands';
 import { type GroupName, groupNameFault, parseGroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
 import { type AppCallbacks, replyWithAppError } from '../callbacks.ts';
-import type { ClientQuota } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { GroupRates } from '../connection/rate-limit.ts';
 import type { Hub } from '../group/hub.ts';
@@ -49,9 +47,13 @@ export const createPublish =
     const work = checked.options.publishCallback
       ? publishAfterCallback(deps, connection, checked)
       : publish(deps, connection, checked);
-    return work.finally(() => {
+    const settle = (): void => {
       connection.pendingReplies -= 1;
       connection.publishedBytes -= bytes;
+    };
+    return work.then(settle, (error: unknown) => {
+      settle();
+      throw error;
     });
   };
 
@@ -95,18 +97,33 @@ const bad = (reason: string): CommandError => new CommandError(ReplyError.BadReq
 const mayPublish = (request: PermissionRequest): boolean =>
   request.options.publishCallback ? mayReach(request) : isAllowed(request);
 
-const publish = async (
-  { hub, metrics }: PublishDeps,
-  connection: Connection,
-  checked: CheckedPublish,
-): Promise<void> => {
-  const { id, key, options, data, isBinary, info, identity } = checked;
+/**
+ * A group without a stream and without a subscriber on any gateway retains nothing, so that a client cannot fill Redis with names.
+ */
+const publish = (deps: PublishDeps, connection: Connection, checked: CheckedPublish): Promise<void> => {
+  const { id, key, options, data, isBinary, info } = checked;
   const { retention } = options;
   const request = { key, publication: { data, info, isBinary }, retention, onlyIfSubscribed: true } as const;
-  const outcome = await publishForClient(hub, connection.quota, options, request);
-  if (outcome !== 'over_quota') return connection.reply({ id, is: 'publish' });
-  metrics.rateLimited('new_groups', identity);
-  connection.fail(id, ReplyError.TooManyRequests, NEW_GROUPS);
+  return deps.hub.publish(request).then((appended) => {
+    if (appended?.outcome === 'no_subscribers' && options.keepWithoutSubscribers)
+      return publishToNewGroup(deps, connection, checked, request);
+    return connection.reply({ id, is: 'publish' });
+  });
+};
+
+/** With `keep_without_subscribers` a new stream counts against the client's quota of new groups. */
+const publishToNewGroup = async (
+  { hub, metrics }: PublishDeps,
+  connection: Connection,
+  { id, identity }: CheckedPublish,
+  request: PublishRequest,
+): Promise<void> => {
+  if (connection.quota?.takeNewGroup() === false) {
+    metrics.rateLimited('new_groups', identity);
+    return connection.fail(id, ReplyError.TooManyRequests, NEW_GROUPS);
+  }
+  await hub.publish({ ...request, onlyIfSubscribed: false });
+  connection.reply({ id, is: 'publish' });
 };
 
 /** Callbacks of several commands run concurrently; the permitted publications are published in order of the commands. */
@@ -134,20 +151,4 @@ const publishAfterCallback = async (
   } finally {
     own.resolve();
   }
-};
-
-/**
- * Publishes for a client. A group without a stream and without a subscriber on any gateway retains nothing, so that a client cannot
- * fill Redis with names; with `keep_without_subscribers` the new stream counts against the client's quota of new groups. Resolves
- * with `over_quota`, without publishing, above it. Throws REDIS_UNAVAILABLE.
- */
-const publishForClient = async (
-  hub: Pick<Hub, 'publish'>,
-  quota: ClientQuota | undefined,
-  options: Pick<GroupOptions, 'keepWithoutSubscribers'>,
-  request: PublishRequest & { readonly onlyIfSubscribed: true },
-): Promise<Appended | undefined | 'over_quota'> => {
-  const appended = await hub.publish(request);
-  if (appended?.outcome !== 'no_subscribers' || !options.keepWithoutSubscribers) return appended;
-  return quota?.takeNewGroup() === false ? 'over_quota' : hub.publish({ ...request, onlyIfSubscribed: false });
 };
