@@ -172,7 +172,7 @@ test('[ST32] given a replica that publishes, when Redis forgets its scripts 40 t
   }
 }, 60_000);
 
-test('[ST35] [ST36] given a group with a broken key, when publications of one turn are made, then it fails alone, and kept and unkept ones arrive in order', async () => {
+test('[ST35] [ST36] given a group with a broken key, when publications of one turn are made, then it fails alone, and kept and unkept publications arrive in order', async () => {
   await using stack = new AsyncDisposableStack();
   const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });

@@ -12,7 +12,7 @@ import { appendScript, type RedisScript } from './redis-scripts.ts';
 import { type Appended, type AppendOptions, IDEMPOTENCY_TTL_MS, type StreamRetention } from './streams.ts';
 import { WriteFault } from './write-fault.ts';
 
-/** Redis serves nobody else while it runs a script: about a millisecond for as many publications. */
+/** Redis executes no other command while a script runs: about a millisecond for as many publications. */
 const MAX_PUBLICATIONS = 64;
 /** Bytes of their texts; one publication may have more. */
 const MAX_BYTES = 131_072;

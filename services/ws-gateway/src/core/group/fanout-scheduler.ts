@@ -21,7 +21,7 @@ const MIN_WINDOW_MS = 1;
 /**
  * Spreads fan-outs over the event loop: large fan-outs in slices, round-robin over the groups, and publications of a busy group in
  * batches. Fewer writes are what makes a fan-out cheap. The window of a batch starts at the last write, so that a publication
- * waits only where another one was written shortly before. `maxWindowMs` 0: no batching.
+ * waits only where another publication was written shortly before. `maxWindowMs` 0: no batching.
  */
 export const createFanoutScheduler = (clock: Clock, maxWindowMs: number) => {
   const busy = new Set<FanoutTask>();
