@@ -41,6 +41,7 @@ test('[LA1] --help prints every option and starts nothing', async () => {
   for (const option of [
     '--gateways',
     '--sessions',
+    '--direct',
     '--port',
     '--base-port',
     '--data',

@@ -1,5 +1,6 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import {
+  gatewayUrlOf,
   instancesOf,
   type LauncherEnvironment,
   opsUrlOf,
@@ -28,6 +29,8 @@ export interface FleetDescription {
   readonly healthAggregators: readonly FleetMember[];
   readonly redisUrl: string;
   readonly databaseUrl: string;
+  /** The shared port of the gateways for WebSockets; only with `--direct`. */
+  readonly gatewayUrl?: string;
   /** Only with `--observability`. */
   readonly prometheusUrl?: string;
   readonly serviceApiKey: string;
@@ -46,6 +49,7 @@ export const describeFleet = (
   { startedAt, pidOf }: { startedAt: Date; pidOf: (name: string) => number | undefined },
 ): FleetDescription => {
   const prometheusUrl = prometheusUrlOf(environment.plan);
+  const gatewayUrl = gatewayUrlOf(environment.plan);
   const members = (kind: ServiceKind): FleetMember[] =>
     instancesOf(environment.plan, kind).map((instance) => ({
       name: instance.name,
@@ -60,6 +64,7 @@ export const describeFleet = (
     healthAggregators: members('health-aggregator'),
     redisUrl: environment.redisUrl,
     databaseUrl: environment.databaseUrl,
+    ...(gatewayUrl === undefined ? {} : { gatewayUrl }),
     ...(prometheusUrl === undefined ? {} : { prometheusUrl }),
     serviceApiKey: firstKey(environment.secrets.serviceApiKeys),
     serverApiKey: firstKey(environment.secrets.serverApiKeys),

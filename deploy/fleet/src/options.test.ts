@@ -5,7 +5,7 @@ test('[LA1] without options the defaults apply', () => {
   expect(parseOptions([])).toEqual({
     is: 'run',
     options: {
-      ...{ gateways: 2, sessions: 1, aggregators: 1 },
+      ...{ gateways: 2, sessions: 1, aggregators: 1, direct: false },
       ...{ port: 8080, basePort: 8100, data: undefined, fresh: false, observability: false },
     },
   });
@@ -13,13 +13,14 @@ test('[LA1] without options the defaults apply', () => {
 
 test('[LA1] every option is parsed, with a space or an equals sign', () => {
   const argv = ['--gateways', '3', '--sessions=2', '--aggregators', '2', '--port=0', '--base-port', '0'];
-  argv.push('--data=d', '--fresh', '--observability');
+  argv.push('--data=d', '--direct', '--fresh', '--observability');
   expect(parseOptions(argv)).toEqual({
     is: 'run',
     options: {
       gateways: 3,
       sessions: 2,
       aggregators: 2,
+      direct: true,
       port: 0,
       basePort: 0,
       data: 'd',

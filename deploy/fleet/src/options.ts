@@ -18,6 +18,8 @@ export const HELP = `npm start -- [options]      starts the fleet on this machin
 
   --gateways N     number of ws-gateways (2)
   --sessions N     number of session-services (1)
+  --direct         gateways share one port, and clients connect to it instead of the load balancer, which
+                   stays for HTTP; the summary and fleet.json (gatewayUrl) have its URL
   --aggregators N  number of health-aggregators (1); one of them is the leader
   --port N         port of the load balancer, for clients (8080; 0: a free port)
   --base-port N    first port of the services (8100; 0: free ports). Session services N, gateways N+100,
@@ -51,6 +53,7 @@ export const parseOptions = (argv: readonly string[]): ParsedOptions => {
         port: { type: 'string', default: String(DEFAULT_SIZE.port) },
         'base-port': { type: 'string', default: String(DEFAULT_SIZE.basePort) },
         data: { type: 'string' },
+        direct: { type: 'boolean', default: false },
         fresh: { type: 'boolean', default: false },
         observability: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
@@ -65,6 +68,7 @@ export const parseOptions = (argv: readonly string[]): ParsedOptions => {
         aggregators: parseInteger('--aggregators', values.aggregators, 1, MAX_REPLICAS),
         port: parseInteger('--port', values.port, 0, MAX_PORT),
         basePort: parseInteger('--base-port', values['base-port'], 0, MAX_PORT - PORT_SPAN),
+        direct: values.direct,
         data: values.data,
         fresh: values.fresh,
         observability: values.observability,

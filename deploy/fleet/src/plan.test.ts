@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest';
 import { type Plan, type PlannedInstance, planFleet, serviceEnvironment, wantedPorts } from './plan.ts';
 
-const size = { sessions: 2, gateways: 2, aggregators: 1, port: 8080, basePort: 8100, observability: false };
+const size = {
+  sessions: 2,
+  gateways: 2,
+  aggregators: 1,
+  direct: false,
+  port: 8080,
+  basePort: 8100,
+  observability: false,
+};
 const secrets = {
   sessionSecrets: 'one,two',
   serviceApiKeys: 'sk_1',
@@ -27,6 +35,20 @@ test('ports are offsets from the base port, per service', async () => {
     'health-aggregator-1 8300 9300',
   ]);
   expect(plan).toMatchObject({ publicPort: 8080, postgresPort: 8400, redisPort: 8401 });
+});
+
+test('[LA37] gateways that share a port have ops ports of their own', async () => {
+  const plan = await planFleet({ ...size, direct: true });
+  const gateways = plan.instances.filter(({ kind }) => kind === 'ws-gateway');
+  expect(gateways.map(({ port, opsPort }) => `${port} ${opsPort}`)).toEqual(['8200 9200', '8200 9201']);
+  const ports = wantedPorts(plan, { postgres: true, redis: true }).map(({ port }) => port);
+  expect(new Set(ports).size).toBe(ports.length);
+  const environment = { env: { REUSE_PORT: 'off' }, plan, secrets, ...urls };
+  expect(serviceEnvironment(named(plan, 'ws-gateway-2'), environment)).toMatchObject({
+    REUSE_PORT: 'on',
+    PORT: '8200',
+  });
+  expect(serviceEnvironment(named(plan, 'session-service-1'), environment)['REUSE_PORT']).toBe('off');
 });
 
 test('the ports of a plan are unique', async () => {

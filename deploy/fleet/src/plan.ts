@@ -20,6 +20,8 @@ export interface PlannedInstance {
   readonly name: string;
   readonly port: number;
   readonly opsPort: number;
+  /** True when `port` leads to any instance of the service. */
+  readonly sharesPort: boolean;
 }
 
 /** Ports of a fleet. */
@@ -37,6 +39,8 @@ export interface LauncherSize {
   readonly sessions: number;
   readonly gateways: number;
   readonly aggregators: number;
+  /** Gateways share one port, without the load balancer before them. */
+  readonly direct: boolean;
   /** Port of the load balancer; 0 selects a free port. */
   readonly port: number;
   /** Port of the first session service; other ports are offsets from it, see `--help`. 0 selects free ports. */
@@ -49,6 +53,7 @@ export const DEFAULT_SIZE: LauncherSize = {
   sessions: 1,
   gateways: 2,
   aggregators: 1,
+  direct: false,
   port: 8_080,
   basePort: 8_100,
   observability: false,
@@ -64,14 +69,17 @@ export const planFleet = async (size: LauncherSize): Promise<Plan> => {
   ];
   const free = basePort === 0 ? await freePorts(2 * (sessions + gateways + aggregators) + 3) : [];
   const nextPort = (fixed: number): number => free.pop() ?? basePort + fixed;
-  const instances = kinds.flatMap(([kind, count, offset]) =>
-    Array.from({ length: count }, (_, index) => ({
+  const instances = kinds.flatMap(([kind, count, offset]) => {
+    const sharesPort = size.direct && kind === 'ws-gateway';
+    const first = nextPort(offset);
+    return Array.from({ length: count }, (_, index) => ({
       kind,
       name: `${kind}-${index + 1}`,
-      port: nextPort(offset + index),
+      port: index === 0 || sharesPort ? first : nextPort(offset + index),
       opsPort: nextPort(offset + index + OPS_OFFSET),
-    })),
-  );
+      sharesPort,
+    }));
+  });
   return {
     instances,
     publicPort: size.port || ((await freePorts(1))[0] ?? 0),
@@ -125,6 +133,7 @@ export const serviceEnvironment = (instance: PlannedInstance, environment: Launc
     HOST,
     PORT: String(instance.port),
     OPS_PORT: String(instance.opsPort),
+    ...(instance.sharesPort ? { REUSE_PORT: 'on' } : {}),
     INSTANCE_NAME: instance.name,
     REDIS_URL: environment.redisUrl,
     REDIS_URL_FILE: undefined,
@@ -140,6 +149,12 @@ export const isConfigured = (env: NodeJS.ProcessEnv, name: string): boolean =>
 
 /** URL of the load balancer. */
 export const publicUrlOf = (plan: Plan): string => `http://${HOST}:${plan.publicPort}`;
+
+/** URL of the port that the gateways share; undefined without `--direct`. */
+export const gatewayUrlOf = ({ instances }: Plan): string | undefined => {
+  const shared = instances.find(({ sharesPort }) => sharesPort);
+  return shared && urlOf(shared);
+};
 
 /** URL of Prometheus; undefined without it. */
 export const prometheusUrlOf = ({ prometheusPort }: Plan): string | undefined =>
@@ -169,8 +184,8 @@ export const wantedPorts = (
   ...(plan.prometheusPort === undefined
     ? []
     : [{ port: plan.prometheusPort, owner: 'Prometheus', option: '--base-port' }]),
-  ...plan.instances.flatMap(({ name, port, opsPort }) => [
-    { port, owner: name, option: '--base-port' },
+  ...plan.instances.flatMap(({ name, port, opsPort }, index, all) => [
+    ...(all.findIndex((other) => other.port === port) === index ? [{ port, owner: name, option: '--base-port' }] : []),
     { port: opsPort, owner: `${name} (ops)`, option: '--base-port' },
   ]),
 ];

@@ -17,6 +17,7 @@ import type { ServerSpec } from '@muster/local/server-process';
 import {
   instancesOf,
   type LauncherEnvironment,
+  opsUrlOf,
   type PlannedInstance,
   type ServiceKind,
   serviceEnvironment,
@@ -65,7 +66,7 @@ export const serviceSpec = (
       logFile: join(logDir, `${instance.name}.log`),
       cwd: ROOT,
     },
-    isReady: () => respondsOk(`${urlOf(instance)}/readyz`),
+    isReady: () => respondsOk(`${instance.sharesPort ? opsUrlOf(instance) : urlOf(instance)}/readyz`),
     stopSignal: 'SIGTERM',
     stopDeadlineMs: Number(env['DRAIN_TIMEOUT_MS']) + STOP_SLACK_MS,
   };
@@ -77,8 +78,11 @@ export const proxySpec = async (
   { dataDir, logDir, log }: { dataDir: string; logDir: string; log: (line: string) => void },
 ): Promise<ServerSpec> => {
   const { plan, env } = environment;
+  // A shared port is one server: the kernel distributes its connections.
   const upstreams = (kind: ServiceKind): ProxyUpstream[] =>
-    instancesOf(plan, kind).map(({ name, port }) => ({ name, host: '127.0.0.1', port }));
+    instancesOf(plan, kind)
+      .filter(({ sharesPort }, index) => index === 0 || !sharesPort)
+      .map(({ name, port }) => ({ name, host: '127.0.0.1', port }));
   return haproxyServer({
     program: await findHaproxy({ env, log }),
     port: plan.publicPort,

@@ -5,8 +5,8 @@ export const summaryOf = (
   fleet: FleetDescription,
   { dataDir, seconds }: { dataDir: string; seconds: string },
 ): string => {
-  const { publicUrl } = fleet;
-  const socketUrl = publicUrl.replace(/^http/, 'ws');
+  const { publicUrl, gatewayUrl = publicUrl } = fleet;
+  const socketUrl = gatewayUrl.replace(/^http/, 'ws');
   const members = [...fleet.sessionServices, ...fleet.gateways, ...fleet.healthAggregators];
   return `
 Muster is up after ${seconds} s.
