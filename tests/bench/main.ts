@@ -1,35 +1,30 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { printFanout } from './fanout/table.ts';
-import { benchFanout } from './fanout.ts';
-import { printRows } from './rows.ts';
+import { createEnvironment } from './environment.ts';
+import { type BenchRow, printRows } from './rows.ts';
+import { runScenarios, type Scenario } from './run-scenarios.ts';
+import { scenarios } from './scenarios.ts';
 import { benchSessions } from './sessions.ts';
 import { benchSignatures, printSignatures } from './signatures.ts';
-import { benchStorm, printStorm } from './storm.ts';
 
-interface Options {
-  readonly rounds: number;
-  readonly isQuick: boolean;
-  readonly seconds: number;
-  readonly only: readonly string[];
-  readonly workload: string;
-  readonly log: (line: string) => void;
-}
+/** `npm run bench`: see README.md, or `--help`. */
+const USAGE = `usage: npm run bench -- [BENCH…] [options]
 
-const BENCHES: Readonly<Record<string, (options: Options) => Promise<string[]>>> = {
-  sessions: async (options) => printRows(await benchSessions(options)),
-  fanout: async (options) => printFanout(await benchFanout(options)),
-  storm: async (options) => printStorm(await benchStorm(options)),
-  signatures: async (options) => printSignatures(benchSignatures(options)),
-  realtime: async (options) => [
-    ...['## Fan-out', '', ...printFanout(await benchFanout(options)), ''],
-    ...['## Storm', '', ...printStorm(await benchStorm(options))],
-  ],
-};
+BENCH: fanout, publish, handshake, subscribe, idle, storm, sessions, signatures; all of them without one.
 
-/**
- * `npm run bench -- sessions|fanout|storm|signatures|realtime [--rounds 3] [--seconds 4] [--quick] [--only muster,ws] [--workload "100 × 10"]`;
- * `realtime` is `fanout` and `storm` one after the other. `--quick` is for both, the rest for `fanout`.
- */
+  --rounds N       rounds in which the contestants take turns (3; 1 with --quick)
+  --seconds N      seconds of load for each row (3; 1.5 with --quick)
+  --quick          nothing above a thousand connections
+  --only A,B       contestants: muster, centrifugo, socket.io, ws, bare sockets
+  --workload TEXT  workloads whose names contain the text
+  --checkout DIR   measures the services of another checkout
+
+Environment: CENTRIFUGO=PATH names a program; otherwise a Go toolchain builds one, once.`;
+
+const RAW_DIRECTORY = join(import.meta.dirname, '../../.muster/bench');
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -38,16 +33,42 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     workload: { type: 'string', default: '' },
+    checkout: { type: 'string' },
+    help: { type: 'boolean', default: false },
   },
 });
 const log = (line: string) => void process.stdout.write(`${line}\n`);
-const bench = BENCHES[positionals[0] ?? ''];
-const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
-const seconds = Number(values.seconds ?? (values.quick ? 2 : 4));
-if (bench === undefined || !Number.isInteger(rounds) || rounds < 1 || !(seconds >= 1)) {
-  log(`usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds N] [--seconds N] [--quick]`);
-  process.exit(2);
-}
+const isQuick = values.quick;
+const rounds = Number(values.rounds ?? (isQuick ? 1 : 3));
+const seconds = Number(values.seconds ?? (isQuick ? 1.5 : 3));
 const only = values.only.split(',').filter((name) => name !== '');
-const options = { rounds, seconds, isQuick: values.quick, only, workload: values.workload, log };
-for (const line of ['', ...(await bench(options))]) log(line);
+const options = { rounds, seconds, isQuick, only, workload: values.workload, checkout: values.checkout, log };
+
+const all = scenarios(options);
+const known = [...new Set(all.map(({ bench }) => bench)), 'sessions', 'signatures'];
+const names = positionals.length === 0 ? known : positionals;
+if (values.help || names.some((name) => !known.includes(name)) || !(rounds >= 1) || !(seconds > 0)) {
+  log(USAGE);
+  process.exit(values.help ? 0 : 2);
+}
+
+const measureScenarios = async (wanted: readonly Scenario[]): Promise<BenchRow[]> => {
+  if (wanted.length === 0) return [];
+  await using environment = await createEnvironment(options);
+  // Awaited here: the environment ends with this function.
+  return await runScenarios(wanted, { ...options, environment });
+};
+
+const loadBefore = loadavg()[0] ?? 0;
+const rows = [
+  ...(await measureScenarios(all.filter(({ bench }) => names.includes(bench)))),
+  ...(names.includes('sessions') ? await benchSessions(options) : []),
+];
+const timing = names.includes('signatures')
+  ? ['', '## Signatures', '', ...printSignatures(benchSignatures(options))]
+  : [];
+mkdirSync(RAW_DIRECTORY, { recursive: true });
+const file = join(RAW_DIRECTORY, `rows-${new Date().toISOString().replaceAll(':', '-')}.json`);
+writeFileSync(file, JSON.stringify(rows, null, 1));
+log(`\n${rounds} rounds of ${seconds} s; load average before: ${loadBefore.toFixed(2)}; rows of all rounds: ${file}`);
+for (const line of [...printRows(rows), ...timing]) log(line);
