@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { cpus } from 'node:os';
 
 /**
  * CPU seconds (user and system) that the threads of a process have used so far, in nanoseconds of the scheduler: the
@@ -28,6 +28,8 @@ export const median = (values: readonly number[]): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 };
 
+/** Of the machine: those that this process may use become fewer. */
+const CORES = cpus().length;
 /** The core of the servers under measurement. */
 const SERVER_CORE = '0';
 
@@ -35,8 +37,7 @@ const SERVER_CORE = '0';
  * Moves this process, and what it starts from now on (load and stores), off the core of the servers. False where it is
  * not possible: one core only, or no `taskset`.
  */
-export const leaveServerCore = (): boolean =>
-  availableParallelism() > 1 && pin(process.pid, `1-${availableParallelism() - 1}`);
+export const leaveServerCore = (): boolean => CORES > 1 && pin(process.pid, `1-${CORES - 1}`);
 
 /** Moves a server under measurement to a core of its own. */
 export const useServerCore = (pid: number): boolean => pin(pid, SERVER_CORE);
