@@ -14,7 +14,7 @@ export interface Environment extends AsyncDisposable {
   readonly fleet: LocalFleet;
   readonly redisPid: number;
   readonly loadProgram: string;
-  /** Centrifugo; undefined where it cannot be built. */
+  /** Centrifugo; undefined when it is not available. */
   readonly centrifugo: string | undefined;
   /** Words before a command that runs on the core of the servers; none where it is shared. */
   readonly serverCore: readonly string[];
@@ -23,7 +23,7 @@ export interface Environment extends AsyncDisposable {
 }
 
 export interface EnvironmentOptions {
-  /** Checkout whose services are measured; undefined for this one. */
+  /** Checkout whose services are measured, instead of this checkout. */
   readonly checkout?: string | undefined;
   readonly log: (line: string) => void;
 }

@@ -49,11 +49,11 @@ export interface LoadAnswer {
 }
 
 /** A command of the load generator (`load/main.c`) and its options. */
-export type SendCommand = (command: string, options?: Readonly<Record<string, number>>) => Promise<LoadAnswer>;
+export type SendToLoad = (command: string, options?: Readonly<Record<string, number>>) => Promise<LoadAnswer>;
 
 export interface LoadGenerator extends Disposable {
   readonly pid: number;
-  readonly send: SendCommand;
+  readonly send: SendToLoad;
 }
 
 const SOURCES = join(import.meta.dirname, 'load');
@@ -111,7 +111,7 @@ export const startLoadGenerator = async (program: string, target: LoadTarget): P
 };
 
 /** Reason why the figures are not a result; undefined when everything came once and in order. */
-export const faultOf = (answer: LoadAnswer): string | undefined => {
+export const loadFaultOf = (answer: LoadAnswer): string | undefined => {
   const { missing, disordered, unknown, errors, closed, unrecovered } = answer;
   const faults = Object.entries({ missing, disordered, unknown, errors, closed, unrecovered }).filter(
     ([, count]) => count !== 0,

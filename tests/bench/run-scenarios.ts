@@ -9,7 +9,7 @@ import {
 } from './contestants.ts';
 import { cpuSecondsOf, rssBytesOf } from './cpu.ts';
 import type { Environment } from './environment.ts';
-import { faultOf, type LoadAnswer, type SendCommand, startLoadGenerator } from './load-generator.ts';
+import { type LoadAnswer, loadFaultOf, type SendToLoad, startLoadGenerator } from './load-generator.ts';
 import type { BenchRow } from './rows.ts';
 
 /** A figure and its unit; of `/s`, more is better. */
@@ -20,7 +20,7 @@ export interface ScenarioRun {
   readonly members: number;
   /** Seconds of load for each row. */
   readonly seconds: number;
-  readonly send: SendCommand;
+  readonly send: SendToLoad;
   /** True when the workload was selected. */
   isWanted(row: string): boolean;
   /** Connects all members, and the publishers where they are elsewhere. */
@@ -163,7 +163,7 @@ const measureOnce = async (
     },
     port: () => server.port,
     add(row, answer, figures) {
-      const fault = faultOf(answer);
+      const fault = loadFaultOf(answer);
       rows.push(
         ...Object.entries(figures).map(([metric, [value, unit]]) => ({
           ...{ bench, row, contestant: contestant.name, metric, value, unit, lowerIsBetter: unit !== '/s' },

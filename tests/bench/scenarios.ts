@@ -211,7 +211,7 @@ const idle = ({ isQuick }: ScenarioOptions): Scenario => {
 const PER_CLIENT = 5;
 const CLIENTS_PER_GROUP = 50;
 
-/** All clients lose their connections at once, while publications continue, and come back with their positions. */
+/** All clients lose their connections at once, while publications continue, and return with their positions. */
 const storm = (what: 'sockets cut' | 'gateway killed', { isQuick }: ScenarioOptions): Scenario => {
   const members = isQuick ? 500 : 5_000;
   const row = `${members.toLocaleString('en-US')} × ${PER_CLIENT} groups, ${what}`;
