@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import { createRefusalLog, type RefusalLog } from '@muster/kit/refusal-log';
@@ -43,15 +44,14 @@ export const createHttpApp = (options: HttpAppOptions): Express => {
   app.set('query parser', 'simple');
   app.set('trust proxy', [...(options.trustProxy ?? [])]);
   readAddressesWith(app, createAddressReader(options.trustProxy ?? []));
-  const refuse = createRefuser(options.log, options.metrics);
-  app.use(identify, createMeter(options.metrics));
+  app.use(identify, metered(createRequestMeter(options.metrics)));
   options.before?.(app);
   if (options.documents !== undefined) app.use(docsRoutes(options.documents, options.routes));
   mount(app, options.routes, options.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES);
   app.use(() => {
     throw new AppError('NOT_FOUND', { detail: 'No resource exists at this path.' });
   });
-  app.use(refuse);
+  app.use(answerErrors(createRefuser(options.log, options.metrics)));
   return app;
 };
 
@@ -80,23 +80,33 @@ const mount = (app: Express, routes: readonly Route[], bodyLimitBytes: number): 
   }
 };
 
+/** The id of a request: `X-Request-Id` of the client or the load balancer where it has the form of one, else a new one. */
+export const readRequestId = (headers: IncomingHttpHeaders): string => {
+  const given = headers['x-request-id'];
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : v4();
+};
+
+/** Headers of every response. */
+export const commonHeaders = (requestId: string) =>
+  ({ 'X-Request-Id': requestId, 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' }) as const;
+
 const identify: RequestHandler = (req, res, next) => {
-  const given = req.headers['x-request-id'];
-  const id = typeof given === 'string' && REQUEST_ID.test(given) ? given : v4();
+  const id = readRequestId(req.headers);
   res.locals['requestId'] = id;
-  res.setHeader('X-Request-Id', id);
-  res.setHeader('Cache-Control', 'no-store');
-  res.setHeader('X-Content-Type-Options', 'nosniff');
+  for (const [name, value] of Object.entries(commonHeaders(id))) res.setHeader(name, value);
   next();
 };
 
 /** The id of the request in logs and problem bodies. */
 export const requestIdOf = (res: express.Response): string => String(res.locals['requestId']);
 
-const createMeter = (metrics: Metrics): RequestHandler => {
+/** Counts a request while it is active, and measures its duration. `routeOf` is called when the response is closed. */
+export type RequestMeter = (req: IncomingMessage, res: ServerResponse, routeOf: () => string) => void;
+
+export const createRequestMeter = (metrics: Metrics): RequestMeter => {
   const duration = metrics.histogram('http_server_request_duration_seconds');
   const active = metrics.gauge('http_server_active_requests').with({});
-  return (req, res, next) => {
+  return (req, res, routeOf) => {
     const startedAt = performance.now();
     active.inc();
     res.once('close', () => {
@@ -104,37 +114,56 @@ const createMeter = (metrics: Metrics): RequestHandler => {
       const method = KNOWN_METHODS.find((known) => known === req.method) ?? OTHER;
       const labels = {
         http_request_method: method,
-        http_route: String((req.route as { path?: unknown } | undefined)?.path ?? 'none'),
+        http_route: routeOf(),
         http_response_status_code: res.statusCode,
       };
       duration.observe(labels, (performance.now() - startedAt) / 1000);
     });
-    next();
   };
 };
+
+const metered =
+  (meter: RequestMeter): RequestHandler =>
+  (req, res, next) => {
+    meter(req, res, () => String((req.route as { path?: unknown } | undefined)?.path ?? 'none'));
+    next();
+  };
 
 const KNOWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 const OTHER = 'other' as const;
 
-const createRefuser = (log: Logger, metrics: Metrics): ErrorRequestHandler => {
+/** The request of a refusal, for the log. */
+interface RefusedRequest {
+  readonly requestId: string;
+  readonly method: string | undefined;
+  readonly path: string;
+}
+
+/** Counts and logs a thrown error, and returns the problem to be answered. */
+export const createRefuser = (
+  log: Logger,
+  metrics: Metrics,
+): ((error: unknown, request: RefusedRequest) => Problem) => {
   const refusals = metrics.counter('http_server_refusals_total');
   const refused = createRefusalLog(log);
-  return (error, req, res, next) => {
-    const requestId = requestIdOf(res);
-    const problem = toProblem(error, requestId);
+  return (error, request) => {
+    const problem = toProblem(error, request.requestId);
     refusals.inc({ code: problem.code });
-    report({ log, refused }, problem, error, {
-      requestId,
-      method: req.method,
-      path: req.path,
-      ...res.locals['principal'],
-    });
+    report({ log, refused }, problem, error, request);
+    return problem;
+  };
+};
+
+const answerErrors =
+  (refuse: ReturnType<typeof createRefuser>): ErrorRequestHandler =>
+  (error, req, res, next) => {
+    const { method, path } = req;
+    const problem = refuse(error, { requestId: requestIdOf(res), method, path, ...res.locals['principal'] });
     if (res.headersSent) return next(error); // Express then closes the connection: the response cannot be changed any more.
     // A connection with an unread body cannot be reused.
     if (!req.complete) res.setHeader('Connection', 'close');
     res.writeHead(problem.status, { ...problem.headers }).end(problem.body);
   };
-};
 
 /** Statuses of refusals that are logged, without any input of the caller. */
 const LOGGED_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 422, 429]);

@@ -1,4 +1,5 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Request, RequestHandler, Response } from 'express';
 
 export interface ServerApiKey {
@@ -7,42 +8,51 @@ export interface ServerApiKey {
   readonly tenant: string | undefined;
 }
 
-/** Records a request that is rejected before any call, and sets its status. */
-export type RejectRequest = (
-  res: Response,
-  refusal: { readonly status: number; readonly reason: 'server_key' | 'malformed' },
-) => void;
+/** What a valid key permits. */
+interface Permit {
+  readonly tenant: string | undefined;
+}
 
-/** Requires a key: `X-API-Key`, `Authorization: apikey …` or `?api_key=`. Compared by digest, in constant time. */
-export const requireKey = (keys: () => readonly ServerApiKey[], reject: RejectRequest): RequestHandler => {
+/** Finds the key that was presented; undefined for none or an invalid one. */
+export type KeyCheck = (headers: IncomingHttpHeaders, inQuery?: unknown) => Permit | undefined;
+
+/** Checks `X-API-Key`, `Authorization: apikey …` or `?api_key=`. Compared by digest, in constant time. */
+export const createKeyCheck = (keys: () => readonly ServerApiKey[]): KeyCheck => {
   let known: readonly ServerApiKey[] = [];
-  let digests: readonly { readonly digest: Buffer; readonly tenant: string | undefined }[] = [];
-  return (req, res, next) => {
+  let digests: readonly { readonly digest: Buffer; readonly permit: Permit }[] = [];
+  return (headers, inQuery) => {
     if (keys() !== known) {
       known = keys();
-      digests = known.map(({ key, tenant }) => ({ digest: digest(key), tenant }));
+      digests = known.map(({ key, tenant }) => ({ digest: digest(key), permit: { tenant } }));
     }
-    const given = digest(keyIn(req));
+    const given = digest(keyIn(headers, inQuery));
     const [found] = digests.filter((one) => timingSafeEqual(one.digest, given));
-    if (found === undefined) {
-      reject(res, { status: 401, reason: 'server_key' });
-      res.end();
-      return;
-    }
-    res.locals['tenant'] = found.tenant;
-    next();
+    return found?.permit;
   };
 };
+
+/** Requires a key, else answers 401 without a body. */
+export const requireKey =
+  (check: KeyCheck, onInvalid: (res: Response) => void): RequestHandler =>
+  (req: Request, res, next) => {
+    const permit = check(req.headers, req.query['api_key']);
+    if (permit === undefined) {
+      onInvalid(res);
+      res.status(401).end();
+      return;
+    }
+    res.locals['tenant'] = permit.tenant;
+    next();
+  };
 
 /** The only tenant that the key of a request is valid for; undefined: all. */
 export const tenantOfKey = ({ locals }: Response): string | undefined => locals['tenant'] as string | undefined;
 
-const keyIn = ({ headers, query }: Request): string => {
+const keyIn = (headers: IncomingHttpHeaders, inQuery: unknown): string => {
   const header = headers['x-api-key'];
   if (typeof header === 'string') return header;
   const authorization = /^apikey +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
-  const inQuery = query['api_key'];
   return authorization ?? (typeof inQuery === 'string' ? inQuery : '');
 };
 
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+const digest = (text: string): Buffer => hash('sha256', text, 'buffer');

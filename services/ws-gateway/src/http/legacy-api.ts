@@ -1,16 +1,12 @@
-import type { RequestHandler, Response } from 'express';
-import { type RejectRequest, tenantOfKey } from '../auth/server-api-keys.ts';
+import { requestIdOf } from '@muster/http/app';
+import type { RequestHandler } from 'express';
+import { tenantOfKey } from '../auth/server-api-keys.ts';
 import { errorJson } from '../core/api/api-errors.ts';
-import type { ApiCallOptions, ApiObserver } from '../core/api/params.ts';
+import type { ApiCallOptions } from '../core/api/params.ts';
 import type { ServerApi } from '../core/api/server-api.ts';
+import type { ServerApiCalls } from './server-api-calls.ts';
 
 const MAX_LINES = 1_000;
-
-interface LegacyApiDeps {
-  readonly api: ServerApi;
-  readonly observerOf: (res: Response) => ApiObserver;
-  readonly reject: RejectRequest;
-}
 
 interface Line {
   readonly id?: unknown;
@@ -23,19 +19,22 @@ interface Line {
  * or `{"id"?,"error"}` per line, in order. At most 1000 lines.
  */
 export const createLegacyApi =
-  ({ api, observerOf, reject }: LegacyApiDeps): RequestHandler =>
+  ({ api, observerOf, reject }: ServerApiCalls): RequestHandler =>
   async (req, res) => {
     const lines = String(req.body ?? '')
       .split('\n')
       .filter((line) => line.trim() !== '')
       .map(parseLine);
     if (lines.length === 0 || lines.length > MAX_LINES || lines.includes(undefined)) {
-      reject(res, { status: 400, reason: 'malformed' });
-      res.type('text/plain').send(`Body: expected 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
+      reject(requestIdOf(res), 'malformed');
+      res
+        .status(400)
+        .type('text/plain')
+        .send(`Body: expected 1 to ${MAX_LINES} lines, each a JSON object with a method.`);
       return;
     }
     const answers: string[] = [];
-    const options = { tenant: tenantOfKey(res), observe: observerOf(res), budget: api.newBudget() };
+    const options = { tenant: tenantOfKey(res), observe: observerOf(requestIdOf(res)), budget: api.newBudget() };
     for (const line of lines) if (line) answers.push(await answerLine(api, line, options));
     res.type('application/json').send(answers.join('\n'));
   };

@@ -1,33 +1,36 @@
+import type { RequestListener } from 'node:http';
 import { createHttpApp } from '@muster/http/app';
 import { type Route, route } from '@muster/http/route';
 import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
 import type { Logger } from '@muster/kit/logger';
-import type { Metrics } from '@muster/kit/metrics';
 import { answerProbe, type ProcessInfo } from '@muster/kit/probe-responses';
 import { AppError } from '@muster/protocol/errors';
 import type { Express } from 'express';
-import type { ServerApiKey } from '../auth/server-api-keys.ts';
-import type { ServerApi } from '../core/api/server-api.ts';
-import { mountServerApi, type ServerApiDeps } from './server-api-routes.ts';
+import { serveHotApiRoutes } from './hot-api-routes.ts';
+import { createServerApiCalls, type ServerApiCalls, type ServerApiCallsDeps } from './server-api-calls.ts';
+import { mountServerApi } from './server-api-routes.ts';
 
-export interface HttpServerDeps extends Pick<ServerApiDeps, 'refusals'> {
+export interface HttpServerDeps extends ServerApiCallsDeps {
   readonly health: Health;
   readonly about: ProcessInfo;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly api: ServerApi;
-  serverApiKeys(): readonly ServerApiKey[];
   readonly maxBodyBytes: number;
 }
 
 /** HTTP routes of the public port, besides upgrades. */
-export const createGatewayServer = (deps: HttpServerDeps): Express =>
+export const createGatewayServer = (deps: HttpServerDeps): RequestListener => {
+  const calls = createServerApiCalls(deps);
+  return serveHotApiRoutes({ ...deps, calls }, createExpressApp(deps, calls));
+};
+
+/** The same routes without the hot path. */
+export const createExpressApp = (deps: HttpServerDeps, calls: ServerApiCalls): Express =>
   createHttpApp({
     log: deps.log,
     metrics: deps.metrics,
-    before: (app) => mountServerApi(app, { ...deps, keys: deps.serverApiKeys, version: deps.about.version }),
+    before: (app) => mountServerApi(app, { ...deps, calls, version: deps.about.version }),
     routes: [
       probe(deps, '/readyz', 'Readiness of this replica'),
       probe(deps, '/health', 'Health of this replica and its dependencies'),
