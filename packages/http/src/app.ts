@@ -80,7 +80,7 @@ const mount = (app: Express, routes: readonly Route[], bodyLimitBytes: number): 
   }
 };
 
-/** The id of a request: `X-Request-Id` of the client or the load balancer where it has the form of one, else a new one. */
+/** The id of a request: `X-Request-Id` of the client or the load balancer if it has the form of an id, else a generated id. */
 export const readRequestId = (headers: IncomingHttpHeaders): string => {
   const given = headers['x-request-id'];
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : v4();

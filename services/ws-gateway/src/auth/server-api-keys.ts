@@ -8,7 +8,7 @@ export interface ServerApiKey {
   readonly tenant: string | undefined;
 }
 
-/** What a valid key permits. */
+/** The reach of a valid key. */
 interface Permit {
   readonly tenant: string | undefined;
 }
