@@ -1,4 +1,4 @@
-import { REPLY_ERRORS, UNSUBSCRIBE_REASON } from './codes.ts';
+import { CLOSE_REASON, REPLY_ERRORS, reconnects, UNSUBSCRIBE_REASON } from './codes.ts';
 import type {
   ClientInfo,
   CommandReply,
@@ -107,6 +107,15 @@ const pushBody = (push: Push): string => {
       return object(raw('refresh', expiry(push)));
     case 'message':
       return object(raw('message', object(raw('data', push.data))));
+    case 'disconnect': {
+      const { code } = push;
+      return object(
+        raw(
+          'disconnect',
+          object(number('code', code), text('reason', CLOSE_REASON[code]), flag('reconnect', reconnects(code))),
+        ),
+      );
+    }
     default:
       return push satisfies never;
   }

@@ -1,4 +1,4 @@
-import { REPLY_ERRORS, UNSUBSCRIBE_REASON } from './codes.ts';
+import { CLOSE_REASON, REPLY_ERRORS, reconnects, UNSUBSCRIBE_REASON } from './codes.ts';
 import type { Payload } from './commands.ts';
 import { MessageWriter } from './protobuf-wire.ts';
 import { memberText } from './raw-json.ts';
@@ -105,6 +105,10 @@ const pushBody = (push: Push): MessageWriter => {
       return writer.message(12, new MessageWriter().flag(1, push.expires).number(2, push.ttlS));
     case 'message':
       return writer.message(8, new MessageWriter().bytes(1, json(push.data)));
+    case 'disconnect': {
+      const event = new MessageWriter().number(1, push.code).text(2, CLOSE_REASON[push.code]);
+      return writer.message(11, event.flag(3, reconnects(push.code)));
+    }
     default:
       return push satisfies never;
   }

@@ -1,4 +1,4 @@
-import type { ReplyError, UnsubscribeCode } from './codes.ts';
+import type { CloseCode, ReplyError, UnsubscribeCode } from './codes.ts';
 import type { Payload } from './commands.ts';
 
 /** Publisher of a publication, or member of a group. */
@@ -103,4 +103,6 @@ export type Push =
   | { readonly is: 'subscribe'; readonly channel: string; readonly result: SubscribeResult }
   | { readonly is: 'publication'; readonly channel: string; readonly publication: PublicationText }
   | { readonly is: 'message'; readonly data: Payload }
+  /** The client should reconnect: the gateway closes the connection with this code soon. */
+  | { readonly is: 'disconnect'; readonly code: CloseCode }
   | { readonly is: 'refresh'; readonly expires: boolean; readonly ttlS: number };

@@ -62,10 +62,18 @@ export const GATEWAY = {
   gateway_drain_remaining_connections: gauge('Connections that a drain has yet to close.', {
     panel: { ...clients, by: ['instance'], as: 'max' },
   }),
-  gateway_drained_connections_total: counter(
-    'Connections drained to other replicas: closed in order, or cut after the timeout.',
+  gateway_rebalanced_connections_total: counter(
+    'Connections moved to other gateways by a rebalance: moved by the client, closed, or closed late.',
     {
-      labels: { result: ['closed', 'cut'] },
+      labels: { result: ['moved', 'closed', 'late'] },
+      zero: true,
+      panel: { ...clients, by: ['result'] },
+    },
+  ),
+  gateway_drained_connections_total: counter(
+    'Connections drained to other replicas: moved by the client, closed in order, closed late, or cut after the timeout.',
+    {
+      labels: { result: ['moved', 'closed', 'late', 'cut'] },
       zero: true,
       panel: { ...clients, by: ['result'] },
     },

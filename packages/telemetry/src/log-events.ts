@@ -125,6 +125,8 @@ const TABLE = {
   'gateway.presence_event_failed': debug('A join or leave event could not be published.'),
   'gateway.recovery_failed': debug('Missed publications of a group could not be read from Redis.'),
   'gateway.position_check_failed': debug('Stream positions could not be compared with Redis.'),
+  'gateway.rebalanced': info('Connections were moved to other gateways; `requested` is the number of the directive.'),
+  'gateway.rebalance_failed': warn('Connections could not be moved to other gateways.'),
   'session.presence_failed': debug('The open connections of a session could not be recorded.'),
   'session.revalidation_failed': warn('A periodic check of the sessions of open connections failed.'),
   'session.ticket_failed': debug('A connection ticket could not be redeemed.'),

@@ -18,6 +18,8 @@ import type { GatewayConfig } from './config/index.ts';
 import type { GatewayEngine } from './core/engine.ts';
 import { createDrain, type Drain } from './drain.ts';
 import { createGatewayServer } from './http/server.ts';
+import { createMovedClients } from './moved-clients.ts';
+import { createRebalance, type Rebalance } from './rebalance.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/websocket-server.ts';
 
@@ -89,7 +91,12 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   const instance = createInstance({ service: SERVICE, common, port, opsPort: ops.port, clock });
   stack.use(createSessionPresenceWriter({ redis, registry: gateway.registry, gateway: instance.id, log }));
   const load = () => loadOf(engine, config.maxConnections);
-  stack.use(joinFleet({ ...runtime, common, redis, metrics, health, instance, load, drain }));
+  const rebalance = createRebalance({
+    ...{ clock, log, connections: engine.connections },
+    movedClients: createMovedClients(redis, common.fleetName),
+    onMove: instruments.connectionRebalanced,
+  });
+  stack.use(joinFleet({ ...runtime, common, redis, metrics, health, instance, load, drain, rebalance }));
   log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
   const owned = stack.move();
   return {
@@ -98,6 +105,7 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
     reload: gateway.reload,
     drain: async (signal) => {
       health.startDraining();
+      rebalance.cancel();
       await drain.run(signal);
     },
     [Symbol.asyncDispose]: async () => {
@@ -149,15 +157,19 @@ type FleetDeps = Runtime & {
   readonly common: GatewayConfig['common'];
   readonly metrics: Metrics;
   readonly drain: Drain;
+  readonly rebalance: Rebalance;
 } & Pick<Parameters<typeof createHeartbeat>[0], 'redis' | 'health' | 'instance' | 'load'>;
 
 /** Sends heartbeats, follows directives, and drains while a fault is local to this instance. */
 const joinFleet = (deps: FleetDeps): AsyncDisposable => {
-  const { common, drain, health, log } = deps;
+  const { common, drain, rebalance, health, log } = deps;
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const stack = new AsyncDisposableStack();
   // Clients are drained as at shutdown, but the process stays up and may accept clients again.
-  const startDrain = (): void => void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
+  const startDrain = (): void => {
+    rebalance.cancel();
+    void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
+  };
   const resume = (): void => {
     drain.cancel().catch((error: unknown) => {
       log.error({ error }, 'gateway.resume_failed');
@@ -171,7 +183,12 @@ const joinFleet = (deps: FleetDeps): AsyncDisposable => {
     else if (health.state() !== 'draining') resume();
   };
   stack.use(watchLocalFaults({ ...deps, aggregators, afterMs, onChange }));
-  const onDirective = ({ kind }: Directive): void => (kind === 'drain' ? startDrain() : resume());
+  const onDirective = (directive: Directive): void => {
+    if (directive.kind === 'shed') {
+      if (health.state() !== 'draining') void rebalance.run(directive);
+    } else if (directive.kind === 'drain') startDrain();
+    else resume();
+  };
   stack.use(createHeartbeat({ ...deps, intervalMs, ttlMs, onDirective }));
   return stack;
 };

@@ -2,8 +2,8 @@ import type { CloseCode } from '@muster/protocol/codes';
 import { expect, test } from 'vitest';
 import { createDrain, type DrainableConnection } from './drain.ts';
 
-/** Connections that record the order in which they are closed. */
-const crowd = (lags: readonly number[]) => {
+/** Connections that record the order in which they are closed. Those with `isMoving` open another connection when requested. */
+const crowd = (lags: readonly number[], isMoving: (index: number) => boolean = () => false) => {
   const present = new Set<DrainableConnection>();
   const told: string[] = [];
   const cut: string[] = [];
@@ -11,6 +11,16 @@ const crowd = (lags: readonly number[]) => {
     const id = `c${index}`;
     const one: DrainableConnection = {
       lagBytes,
+      get isClosed() {
+        return !present.has(one);
+      },
+      requestMove: () => {
+        if (!isMoving(index)) return false;
+        told.push(`${id} moves`);
+        // The second of them does not leave by itself.
+        if (index !== 1) setImmediate(() => present.delete(one));
+        return true;
+      },
       close: (code: CloseCode) => {
         if (present.delete(one)) told.push(`${id} ${code}`);
       },
@@ -69,4 +79,12 @@ test('[DR11] given a drain, when it is cancelled, then remaining connections sta
   expect([told, cut]).toEqual([[], []]);
   await drain.run(gone);
   expect(cut).toHaveLength(2);
+});
+
+test('[DR12] given clients that open their next connection first, when the gateway drains, then they are requested to move and closed only when late', async () => {
+  const { present, told } = crowd([0, 0, 0], (index) => index < 2);
+  const { drain, departures } = drainOf(present);
+  await drain.run(new AbortController().signal);
+  expect(told).toEqual(['c0 moves', 'c1 moves', 'c2 3001', 'c1 3001']);
+  expect(departures.toSorted()).toEqual(['closed', 'late', 'moved']);
 });

@@ -2,11 +2,12 @@ import type { Listening } from '@muster/http/listen';
 import { type Clock, sleep } from '@muster/kit/clock';
 import { CloseCode } from '@muster/protocol/codes';
 import type { AnyConnection } from './core/connection/any-connection.ts';
+import { MOVE_GRACE_MS, type MovableConnection, type MoveOutcome, Moves } from './moves.ts';
 
-/** Outcome for one connection: closed with 3001, or cut at the deadline. */
-export type DrainOutcome = 'closed' | 'cut';
+/** Outcome for one connection: that of its move, or cut at the deadline of the drain. */
+export type DrainOutcome = MoveOutcome | 'cut';
 
-export type DrainableConnection = Pick<AnyConnection, 'lagBytes' | 'close' | 'terminate'>;
+export type DrainableConnection = MovableConnection & Pick<AnyConnection, 'lagBytes' | 'terminate'>;
 
 export interface GatewayDrainDeps {
   readonly connections: () => Iterable<DrainableConnection>;
@@ -20,12 +21,12 @@ export interface GatewayDrainDeps {
   onDrained(outcome: DrainOutcome): void;
 }
 
-/** Moves clients to the other replicas: closes them with 3001 in slots, so that their reconnects are spread over time. */
+/** Moves clients to the other replicas, in slots, so that their new connections are spread over time. */
 export interface Drain {
   /** True while upgrades are rejected. */
   isClosed(): boolean;
   /**
-   * Closes all connections. Settles when none is left or the signal aborts; the remaining connections are cut then. A
+   * Moves all clients. Settles when none is left or the signal aborts; the remaining connections are cut then. A
    * second call replaces the first and does not repeat its waits.
    */
   run(signal: AbortSignal): Promise<void>;
@@ -58,7 +59,7 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
         if (isReplaced()) return;
         state = 'closed';
       }
-      await closeAll(deps, plan, stop);
+      await moveAll(deps, plan, stop);
       if (isReplaced()) return;
       cutRemaining(deps);
     },
@@ -75,31 +76,37 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
 const byPendingBytes = (connections: Iterable<DrainableConnection>): DrainableConnection[] =>
   [...connections].sort((one, other) => one.lagBytes - other.lagBytes);
 
-const closeAll = async (
-  { connections, clock, onRemaining, onDrained }: GatewayDrainDeps,
+const moveAll = async (
+  { connections, clock, timeoutMs, onRemaining, onDrained }: GatewayDrainDeps,
   plan: (count: number) => ReturnType<typeof drainPlan>,
   stop: AbortSignal,
 ): Promise<void> => {
   const leaving = byPendingBytes(connections());
   const { slots } = plan(leaving.length);
   const startedAt = clock.monotonic();
-  const close = (some: readonly DrainableConnection[]): void => {
-    for (const connection of some) {
-      connection.close(CloseCode.Shutdown);
-      onDrained('closed');
-    }
+  const moves = new Moves(onDrained);
+  const graceMs = Math.min(MOVE_GRACE_MS, timeoutMs * GRACE_SHARE);
+  const move = (some: readonly DrainableConnection[]): void => {
+    const now = clock.monotonic();
+    for (const connection of some) moves.start(connection, now + graceMs);
+    moves.settle(now);
   };
   onRemaining(leaving.length);
   for (const [index, { from, to }] of slots.entries()) {
     if (stop.aborted) return;
-    close(leaving.slice(from, to));
+    move(leaving.slice(from, to));
     onRemaining(leaving.length - to);
     // Relative to the start: a busy machine does not extend the window.
     const pauseMs = startedAt + (index + 1) * SLOT_MS - clock.monotonic();
     if (to < leaving.length) await sleep(Math.max(0, pauseMs), stop);
   }
   // Connections accepted since the list was made.
-  close([...connections()]);
+  move([...connections()]);
+  while (moves.size > 0 && !stop.aborted) {
+    await sleep(SLOT_MS, stop);
+    moves.settle(clock.monotonic());
+  }
+  if (stop.aborted) return;
   if (leaving.length > 0) await sleep(CLOSE_GRACE_MS, stop);
   for (const connection of leaving) connection.terminate();
 };
@@ -138,8 +145,9 @@ const FASTEST_PER_S = 400;
 const SLOWEST_PER_S = 10;
 const MIN_WINDOW_MS = 5_000;
 const MAX_WINDOW_MS = 60_000;
-/** Share of the deadline for closing; the rest is for close handshakes and delays. */
+/** Share of the deadline for the slots; the rest is for the last moves, close handshakes and delays. */
 const SHARE = 0.7;
+const GRACE_SHARE = 0.15;
 
 /**
  * Schedule for a number of connections: over 5 s to 60 s at up to 400 per second, fewer than 50 at ten per second, and faster where

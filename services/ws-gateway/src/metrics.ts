@@ -6,6 +6,7 @@ import type { AnyConnection } from './core/connection/any-connection.ts';
 import type { EngineMetrics } from './core/ports.ts';
 import { userKeyOf } from './core/ports.ts';
 import type { DrainOutcome } from './drain.ts';
+import type { MoveOutcome } from './moves.ts';
 
 /** Result of an upgrade; the `result` label of `gateway_handshakes_total`. */
 export type HandshakeResult =
@@ -47,8 +48,10 @@ export interface GatewayMetrics extends EngineMetrics {
   handshakeWaited(seconds: number): void;
   /** A connection or handshake rejected by a limit. */
   limitReached(scope: 'user' | 'session' | 'ip' | 'admission', client?: LimitedClient): void;
-  /** A connection closed by a drain. */
+  /** A connection moved or closed by a drain. */
   connectionDrained(outcome: DrainOutcome): void;
+  /** A connection moved or closed by a rebalance. */
+  connectionRebalanced(outcome: MoveOutcome): void;
 }
 
 /** Close codes with a label value of their own; all others are `other`. */
@@ -69,6 +72,7 @@ export const createGatewayMetrics = (
   const waits = metrics.histogram('gateway_admission_wait_seconds').with({});
   const limits = metrics.counter('gateway_rate_limited_total');
   const drained = metrics.counter('gateway_drained_connections_total');
+  const rebalanced = metrics.counter('gateway_rebalanced_connections_total');
   return {
     ...traffic,
     rateLimited: (scope, identity) => {
@@ -90,6 +94,7 @@ export const createGatewayMetrics = (
     },
     drainRemaining: (count) => remaining.set(count),
     connectionDrained: (result) => drained.inc({ result }),
+    connectionRebalanced: (result) => rebalanced.inc({ result }),
   };
 };
 

@@ -33,15 +33,27 @@ export const registryKeys = (prefix: string, fleet: string) => {
     events: `${base}events`,
     beat: (id: string) => `${base}beat:${id}`,
     directive: (id: string) => `${base}directive:${id}`,
+    /** Clients that a rebalance has moved, by the end of their cooldown. */
+    moved: `${base}moved`,
   };
 };
 
-/** A request of an operator to a process, delivered with the answer to a heartbeat. */
-export interface Directive {
-  /** `drain`: accept no new clients; `resume`: accept them again. */
-  readonly kind: 'drain' | 'resume';
-  /** Redis time in ms; identifies the directive, so that it is followed once. */
-  readonly at: number;
+/** A request to a process, delivered with the answer to a heartbeat. `at` is Redis time in ms: a directive is followed once. */
+export type Directive =
+  /** Of an operator. `drain`: accept no new clients; `resume`: accept them again. */
+  | { readonly kind: 'drain' | 'resume'; readonly at: number }
+  /** Of the leading aggregator, for gateways. */
+  | ({ readonly kind: 'shed'; readonly at: number } & ShedRequest);
+
+/** A part of a rebalance: moves of clients from a gateway to the others. */
+export interface ShedRequest {
+  /** Connections to move, at most. */
+  readonly count: number;
+  readonly perSecond: number;
+  /** Younger connections stay. */
+  readonly minAgeMs: number;
+  /** Time for which a client is not moved again. */
+  readonly cooldownMs: number;
 }
 
 /** A running heartbeat; disposing it removes the process from the registry. */
@@ -155,28 +167,36 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
   };
 };
 
-/** Follows each directive once, readiness first; returns whether it was new. */
+/** Follows each directive once, readiness first; returns true when readiness may have changed. */
 const createFollower = ({ health, log, onDirective }: HeartbeatOptions) => {
   let followed = 0;
   return (directive: Directive | undefined): boolean => {
     if (directive === undefined || directive.at <= followed) return false;
     followed = directive.at;
-    log.warn({ kind: directive.kind }, 'heartbeat.directive_received');
+    if (directive.kind !== 'shed') log.warn({ kind: directive.kind }, 'heartbeat.directive_received');
     if (directive.kind === 'drain') health.withdraw();
-    else health.restore();
+    if (directive.kind === 'resume') health.restore();
     onDirective?.(directive);
-    return true;
+    return directive.kind !== 'shed';
   };
 };
 
 const parseDirective = (text: string): Directive | undefined => {
   try {
-    const { kind, at } = JSON.parse(text) as Partial<Directive>;
-    return (kind === 'drain' || kind === 'resume') && typeof at === 'number' ? { kind, at } : undefined;
+    const directive = JSON.parse(text) as Partial<Directive>;
+    const { kind, at } = directive;
+    if (typeof at !== 'number') return undefined;
+    if (kind === 'drain' || kind === 'resume') return { kind, at };
+    return kind === 'shed' && SHED_FIELDS.every((field) => isCount((directive as Partial<ShedRequest>)[field]))
+      ? (directive as Directive)
+      : undefined;
   } catch {
     return undefined; // No directive, or written by another program.
   }
 };
+
+const SHED_FIELDS = ['count', 'perSecond', 'minAgeMs', 'cooldownMs'] as const;
+const isCount = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value >= 0;
 
 const payloadOf = ({ instance, health, load }: HeartbeatOptions, loop: EventLoopDelay): HeartbeatPayload => ({
   id: instance.id,

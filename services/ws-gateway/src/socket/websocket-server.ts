@@ -91,8 +91,9 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
       sockets.handleUpgrade(request, stream, head, (socket) => {
         const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
         const pingsByFrame = url.searchParams.get('cf_ws_frame_ping_pong') === 'true';
+        const canMove = url.searchParams.get('moves') === 'true';
         const wire = new SocketWire(socket, deps.writesDirectly);
-        attachReceiver(socket, engine.open(wire, { ...handshake, address, codec, pingsByFrame }));
+        attachReceiver(socket, engine.open(wire, { ...handshake, address, codec, pingsByFrame, canMove }));
       });
       return;
     }

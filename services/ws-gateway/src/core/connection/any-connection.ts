@@ -21,6 +21,8 @@ export interface UpgradeInfo {
   readonly codec: Codec;
   /** Pings are WebSocket ping frames in place of protocol messages. */
   readonly pingsByFrame?: boolean;
+  /** The client opens its next connection before it closes this one, when it is requested to move. */
+  readonly canMove?: boolean;
 }
 
 /** A subscription opened by the server API. Sent to other gateways as JSON. */
@@ -60,6 +62,9 @@ export interface AnyConnection {
   close(code: CloseCode, reason?: string): void;
   /** Destroys the socket without a close frame. */
   terminate(): void;
+  readonly isClosed: boolean;
+  /** Requests the client to move to another gateway; it is served until it closes. False when it cannot open the next connection first. */
+  requestMove(): boolean;
   /** Called when `progress` has not changed within the write timeout although bytes wait. */
   onStalled(): void;
   /** Subscribes it to a group and notifies the client. False when it is subscribed already or may not be. Throws REDIS_UNAVAILABLE. */

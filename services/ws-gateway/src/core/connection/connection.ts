@@ -142,6 +142,12 @@ export class Connection
     this.#end(code);
   }
 
+  requestMove(): boolean {
+    if (this.phase.is !== 'live' || this.upgrade.canMove !== true) return false;
+    this.sendBuffer.post(this.codec.push({ is: 'disconnect', code: CloseCode.Shutdown }));
+    return true;
+  }
+
   /** Closes with 3501 for input that violates the protocol; counted by reason. */
   rejectInput(reason: string): void {
     if (this.isClosed) return;

@@ -116,6 +116,10 @@ export class PlainConnection
     return this.subscription === undefined ? [] : [this.group];
   }
 
+  requestMove(): boolean {
+    return false;
+  }
+
   get laggingGroups(): readonly string[] {
     return this.subscription?.lag === undefined ? [] : [this.group];
   }
