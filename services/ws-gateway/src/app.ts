@@ -91,11 +91,7 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   const instance = createInstance({ service: SERVICE, common, port, opsPort: ops.port, clock });
   stack.use(createSessionPresenceWriter({ redis, registry: gateway.registry, gateway: instance.id, log }));
   const load = () => loadOf(engine, config.maxConnections);
-  const rebalance = createRebalance({
-    ...{ clock, log, connections: engine.connections },
-    movedClients: createMovedClients(redis, common.fleetName),
-    onMove: instruments.connectionRebalanced,
-  });
+  const rebalance = rebalanceOf(config, runtime, redis, gateway);
   stack.use(joinFleet({ ...runtime, common, redis, metrics, health, instance, load, drain, rebalance }));
   log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
   const owned = stack.move();
@@ -192,6 +188,18 @@ const joinFleet = (deps: FleetDeps): AsyncDisposable => {
   stack.use(createHeartbeat({ ...deps, intervalMs, ttlMs, onDirective }));
   return stack;
 };
+
+const rebalanceOf = (
+  { common }: GatewayConfig,
+  { clock, log }: Runtime,
+  redis: RedisConnections,
+  { engine, instruments }: Gateway,
+): Rebalance =>
+  createRebalance({
+    ...{ clock, log, connections: engine.connections },
+    movedClients: createMovedClients(redis, common.fleetName),
+    onMove: instruments.connectionRebalanced,
+  });
 
 const drainOf = (
   { common, drainAcceptMs }: GatewayConfig,
