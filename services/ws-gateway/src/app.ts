@@ -79,11 +79,19 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
     });
   // No await since the port is open: without the listener an upgrade is an ordinary request, answered with 400.
   stack.use(serveSocketsOf(open.server));
-  const { host, opsPort } = common;
   // A shared port leads to any process, so aggregators use the ops port alone.
   const handle = config.reusePort ? serverApiOf(app) : undefined;
   const ops = stack.use(
-    await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log, ...defined({ handle }) }),
+    await openOpsServer({
+      ...common,
+      port: common.opsPort,
+      health,
+      about,
+      metrics,
+      clock,
+      log,
+      ...defined({ handle }),
+    }),
   );
   if (config.reusePort) stack.use(serveSocketsOf(ops.server));
   await health.checkNow();
