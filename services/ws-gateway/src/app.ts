@@ -16,7 +16,7 @@ import { createSessionPresenceWriter } from './auth/session-activity.ts';
 import { composeGateway, type Gateway } from './composition.ts';
 import type { GatewayConfig } from './config/index.ts';
 import type { GatewayEngine } from './core/engine.ts';
-import { createDrain, type Drain } from './drain.ts';
+import { createDrain, type Drain, type GatewayDrainDeps } from './drain.ts';
 import { createGatewayServer } from './http/server.ts';
 import { createMovedClients } from './moved-clients.ts';
 import { createRebalance, type Rebalance } from './rebalance.ts';
@@ -63,7 +63,8 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   });
   const writesDirectly = config.directWrites && (await canWriteDirectly());
   const open = stack.use(await listenOnPort(app, config));
-  const drain = drainOf(config, runtime, gateway, open);
+  const rebalance = rebalanceOf(config, runtime, redis, gateway);
+  const drain = drainOf(config, runtime, gateway, { listener: open, onStarted: rebalance.cancel });
   const serveSocketsOf = (server: Server): Disposable =>
     serveSockets({
       server,
@@ -79,19 +80,11 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
     });
   // No await since the port is open: without the listener an upgrade is an ordinary request, answered with 400.
   stack.use(serveSocketsOf(open.server));
+  const { host, opsPort } = common;
   // A shared port leads to any process, so aggregators use the ops port alone.
   const handle = config.reusePort ? serverApiOf(app) : undefined;
   const ops = stack.use(
-    await openOpsServer({
-      ...common,
-      port: common.opsPort,
-      health,
-      about,
-      metrics,
-      clock,
-      log,
-      ...defined({ handle }),
-    }),
+    await openOpsServer({ host, port: opsPort, health, about, metrics, clock, log, ...defined({ handle }) }),
   );
   if (config.reusePort) stack.use(serveSocketsOf(ops.server));
   await health.checkNow();
@@ -99,7 +92,6 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   const instance = createInstance({ service: SERVICE, common, port, opsPort: ops.port, clock });
   stack.use(createSessionPresenceWriter({ redis, registry: gateway.registry, gateway: instance.id, log }));
   const load = () => loadOf(engine, config.maxConnections);
-  const rebalance = rebalanceOf(config, runtime, redis, gateway);
   stack.use(joinFleet({ ...runtime, common, redis, metrics, health, instance, load, drain, rebalance }));
   log.info({ port: open.port, opsPort: ops.port, writesDirectly }, 'gateway.ready');
   const owned = stack.move();
@@ -109,7 +101,6 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
     reload: gateway.reload,
     drain: async (signal) => {
       health.startDraining();
-      rebalance.cancel();
       await drain.run(signal);
     },
     [Symbol.asyncDispose]: async () => {
@@ -170,10 +161,7 @@ const joinFleet = (deps: FleetDeps): AsyncDisposable => {
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const stack = new AsyncDisposableStack();
   // Clients are drained as at shutdown, but the process stays up and may accept clients again.
-  const startDrain = (): void => {
-    rebalance.cancel();
-    void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
-  };
+  const startDrain = (): void => void drain.run(AbortSignal.timeout(common.drainTimeoutMs));
   const resume = (): void => {
     drain.cancel().catch((error: unknown) => {
       log.error({ error }, 'gateway.resume_failed');
@@ -213,10 +201,10 @@ const drainOf = (
   { common, drainAcceptMs }: GatewayConfig,
   { clock }: Runtime,
   { engine, instruments }: Gateway,
-  listener: Listening,
+  deps: Pick<GatewayDrainDeps, 'listener' | 'onStarted'>,
 ): Drain =>
   createDrain({
-    listener,
+    ...deps,
     connections: engine.connections,
     clock,
     acceptMs: drainAcceptMs,

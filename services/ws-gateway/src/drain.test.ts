@@ -41,6 +41,7 @@ const drainOf = (present: Set<DrainableConnection>, options: { acceptMs?: number
     clock: { now: () => 0, monotonic: () => (now += 1_000) },
     acceptMs: options.acceptMs ?? 0,
     timeoutMs: options.timeoutMs ?? 30_000,
+    onStarted: () => {},
     onRemaining: () => {},
     onDrained: (how) => departures.push(how),
   });

@@ -17,6 +17,8 @@ export interface GatewayDrainDeps {
   readonly acceptMs: number;
   /** Deadline of the whole drain. */
   readonly timeoutMs: number;
+  /** Called first: the drain moves all clients, so nothing else may choose some. */
+  onStarted(): void;
   onRemaining(count: number): void;
   onDrained(outcome: DrainOutcome): void;
 }
@@ -47,6 +49,7 @@ export const createDrain = (deps: GatewayDrainDeps): Drain => {
   return {
     isClosed: () => state === 'closed',
     run: async (deadline) => {
+      deps.onStarted();
       const plan = (count: number) => drainPlan(count, deps);
       const stop = restart(deadline);
       const isReplaced = () => stop.aborted && !deadline.aborted;
