@@ -108,7 +108,7 @@ const startPublishing = (...channels: string[]) => {
 };
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
-test('[CM1] [CM2] [CM3] given a client with subscriptions and commands, when it is moved ten times, then the SDK emits nothing, and nothing is lost or received twice', async () => {
+test('[CV1] [CV2] [CV3] given a client with subscriptions and commands, when it is moved ten times, then the SDK emits nothing, and nothing is lost or received twice', async () => {
   const room = `room-${randomUUID()}`;
   const { client, events, moves, subscribe, moveTo, firstId } = await connect();
   const personal: unknown[] = [];
@@ -159,7 +159,7 @@ test('[CM1] [CM2] [CM3] given a client with subscriptions and commands, when it 
   }
 }, 60_000);
 
-test('[CM5] given deltas and channel compaction, when the client is moved, then its publications are complete', async () => {
+test('[CV5] given deltas and channel compaction, when the client is moved, then its publications are complete', async () => {
   const room = `compact:${randomUUID()}`;
   const { events, subscribe, moveTo } = await connect();
   const { received } = await subscribe(room, { delta: 'fossil' });
@@ -182,7 +182,7 @@ test('[CM5] given deltas and channel compaction, when the client is moved, then 
   expect(events).toEqual([]);
 }, 60_000);
 
-test('[CM4] given a next gateway that cannot be reached, when a move is requested, then the client stays until it is closed, and recovers', async () => {
+test('[CV4] given a next gateway that cannot be reached, when a move is requested, then the client stays until it is closed, and recovers', async () => {
   const room = `room-${randomUUID()}`;
   const { client, route, events, moves, subscribe } = await connect();
   const { received, subscription } = await subscribe(room);
@@ -199,7 +199,7 @@ test('[CM4] given a next gateway that cannot be reached, when a move is requeste
   expect([moves, client.state]).toEqual([[], 'connected']);
 }, 60_000);
 
-test('[CM6] given a session that ends while its clients are moved, then they are notified and do not reconnect', async () => {
+test('[CV6] given a session that ends while its clients are moved, then they are notified and do not reconnect', async () => {
   const account = { user_id: 'bob', transport: 'bearer' };
   const { id, token } = (await fleet.sessions.service('POST', '/v1/sessions', account)).body;
   const reasons: string[] = [];

@@ -15,7 +15,7 @@ export type SocketClass = new (url: string) => SocketLike;
 
 /** The connection after a move. */
 export interface Move {
-  /** Id of the client, a new one for each connection. */
+  /** Id of the client, different for each connection. */
   readonly client: string;
   /** Name of the replica. */
   readonly gateway: string;
@@ -40,7 +40,7 @@ interface NextSocket {
 
 /**
  * A WebSocket for the SDK that can continue on another gateway without the SDK noticing. When a gateway requests a move, it opens the
- * next socket, connects and subscribes there with the positions of the present one, delivers what was missed, and closes the old one:
+ * next socket, connects and subscribes there with the positions of the present one, delivers what was missed, and closes the previous socket:
  * no event, no gap, and no publication twice, compared by offset. Between the two, commands wait for some round trips. When anything
  * does not fit, it stays where it is; the gateway closes the socket in time and the SDK reconnects as usual.
  */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { WireState } from './wire-state.ts';
 
-test('[CM5] given tokens that were refreshed, when a connection is continued, then it presents the newest', () => {
+test('[CV5] given tokens that were refreshed, when a connection is continued, then it presents the newest', () => {
   const state = new WireState();
   state.sent({ id: 1, connect: { token: 'first' } });
   state.sent({ id: 2, subscribe: { channel: '$room', token: 'sub-first', flag: 1 } });
@@ -25,7 +25,7 @@ test('[CM5] given tokens that were refreshed, when a connection is continued, th
   ]);
 });
 
-test('[CM4] given replies that do not continue the state, when they are adopted, then they are refused', () => {
+test('[CV4] given replies that do not continue the state, when they are adopted, then they are refused', () => {
   const state = new WireState();
   state.sent({ id: 1, connect: {} });
   state.sent({ id: 2, subscribe: { channel: 'room' } });

@@ -2,7 +2,7 @@ import { CloseCode } from '@muster/protocol/codes';
 import type { AnyConnection } from './core/connection/any-connection.ts';
 
 /**
- * Outcome of a move: the client opened another connection and closed this one; it cannot do that and was closed with 3001; or it was
+ * Outcome of a move: the client opened another connection and closed the present connection; it cannot do that and was closed with 3001; or it was
  * requested to and did not in time, and was closed with 3001.
  */
 export type MoveOutcome = 'moved' | 'closed' | 'late';

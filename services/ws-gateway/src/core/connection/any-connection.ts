@@ -21,7 +21,7 @@ export interface UpgradeInfo {
   readonly codec: Codec;
   /** Pings are WebSocket ping frames in place of protocol messages. */
   readonly pingsByFrame?: boolean;
-  /** The client opens its next connection before it closes this one, when it is requested to move. */
+  /** The client opens its next connection before it closes the present connection, when it is requested to move. */
   readonly canMove?: boolean;
 }
 
