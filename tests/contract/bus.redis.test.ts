@@ -8,7 +8,7 @@ import { openFaultProxy } from '@muster/testkit/fault-proxy';
 import { createInMemoryLog } from '@muster/testkit/in-memory-log';
 import { until } from '@muster/testkit/wait';
 import { Redis } from 'ioredis';
-import { expect, inject, test } from 'vitest';
+import { expect, inject, test, vi } from 'vitest';
 import { busConformance } from './broker-conformance.ts';
 
 busConformance('Redis', async () => {
@@ -68,6 +68,27 @@ test('[ST30] given a stream about to expire, when its top is read with a longer 
   expect(await life()).toBeLessThanOrEqual(30_000);
   expect(await bus.tops([{ group, keepMs: 90_000 }])).toEqual([position]);
   expect(await life()).toBeGreaterThan(60_000);
+});
+
+test('[ST37] given many groups, when their newest publications are read in one turn, then one command reads them, and a key of another type fails alone', async () => {
+  await using stack = new AsyncDisposableStack();
+  const log = createInMemoryLog();
+  const metrics = createMetrics({ service: 'test', version: '0' });
+  const prefix = `t:${randomBytes(6).toString('hex')}:`;
+  const { redisUrl: url } = inject('storeBackend');
+  // One connection for commands, one for subscriptions.
+  const config = { url, prefix, maxConnections: 2, connectTimeoutMs: 1000, commandTimeoutMs: 1000, name: 'turn' };
+  const redis = stack.use(await openRedis(config, { log, metrics }));
+  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }));
+  const retention = { size: 5, ttlMs: 30_000, metaTtlMs: 30_000 };
+  await redis.lane().set(`${prefix}gm:{wrong}`, '');
+  await redis.lane().hset(`${prefix}gm:{odd}`, 's', '1', 'e', 'x');
+  await redis.lane().set(`${prefix}gs:{odd}`, '');
+  const scripts = vi.spyOn(redis.lane() as Redis, 'evalsha');
+  const names = ['wrong', 'odd', ...Array.from({ length: 100 }, (_, n) => `g${n}`)];
+  const pages = await Promise.allSettled(names.map((name) => bus.newest(name as GroupKey, retention)));
+  expect(scripts).toHaveBeenCalledTimes(1);
+  expect(pages.map(({ status }) => status)).toEqual(names.map((name) => (name[0] === 'g' ? 'fulfilled' : 'rejected')));
 });
 
 test('[BU10] given a connection that discards all data, when three seconds pass, then it is replaced', async () => {

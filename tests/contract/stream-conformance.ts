@@ -83,7 +83,26 @@ const appending = (fixture: BusFixture): void => {
     const epochs = received.map(({ body }) => JSON.parse(String(body)).push.pub.epoch);
     expect(epochs).toEqual([top.epoch, undefined]);
     const missing = 'missing' as GroupKey;
-    expect(await bus.tops([ROOM, missing].map(unchanged))).toEqual([{ offset: 2, epoch: top.epoch }, undefined]);
+    const end = { offset: 2, epoch: top.epoch };
+    expect(await bus.tops([ROOM, missing].map(unchanged))).toEqual([end, undefined]);
+    for (const known of [end, top, { ...end, epoch: 'other' }]) {
+      const queries = [ROOM, missing].map((group) => ({ group, known, keepMs: 0 }));
+      expect(await bus.tops(queries)).toEqual([end, undefined]);
+    }
+  });
+
+  test('[ST21] [ST22] given streams with and without publications, when the newest is read, then it is that of a read of one, newest first', async () => {
+    const { bus } = await fixture.replica();
+    const groups = ['one', 'many', 'none'].map((name) => name as GroupKey);
+    for (const [at, count] of [1, 8, 0].entries()) {
+      for (let n = 0; n < count; n++) await bus.append(groups[at] as GroupKey, draft(n), OPTIONS);
+    }
+    const pages = await Promise.all(groups.map((group) => bus.newest(group, RETENTION)));
+    const query = { limit: 1, reverse: true, retention: RETENTION };
+    for (const [at, group] of groups.entries()) {
+      const { remainingMs, ...expected } = await bus.read(group, query);
+      expect(pages[at]).toEqual({ ...expected, remainingMs: expect.closeTo(remainingMs, -4) });
+    }
   });
 };
 

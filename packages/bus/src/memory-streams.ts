@@ -30,19 +30,12 @@ export const createMemoryStreams = (options: {
   /** Clock of the expiry, in ms. */
   now(): number;
 }): MemoryStreams => {
-  const streams = new Map<GroupKey, MemoryStream>();
-  let epochs = 0;
-  const newEpoch = (): string => `e${++epochs}`;
-  const streamOf = (group: GroupKey): MemoryStream => {
-    let stream = streams.get(group);
-    if (stream === undefined) {
-      stream = { ...EMPTY, epoch: newEpoch(), entries: [], results: new Map() };
-      streams.set(group, stream);
-    }
-    if (options.now() >= stream.expiresAt) stream.entries = [];
-    return stream;
+  const { streams, streamOf, newEpoch } = createStreamTable(options);
+  const pageOf = (group: GroupKey, entries: readonly StreamEntry[]) => {
+    const stream = streamOf(group);
+    const remainingMs = stream.entries.length === 0 ? 0 : stream.expiresAt - options.now();
+    return { top: topOf(stream), entries, remainingMs };
   };
-  const topOf = ({ top, epoch }: MemoryStream) => ({ offset: top, epoch });
 
   return {
     append: async (group, draft, { retention, idempotencyKey, version, onlyIfSubscribed }) => {
@@ -71,10 +64,12 @@ export const createMemoryStreams = (options: {
     },
     read: async (group, { from, limit, reverse = false, maxBytes }) => {
       options.requireUp();
-      const stream = streamOf(group);
-      const entries = inOrder(stream.entries, from, reverse);
-      const remainingMs = stream.entries.length === 0 ? 0 : stream.expiresAt - options.now();
-      return { top: topOf(stream), entries: within(entries.slice(0, limit), maxBytes), remainingMs };
+      const { entries } = streamOf(group);
+      return pageOf(group, within(inOrder(entries, from, reverse).slice(0, limit), maxBytes));
+    },
+    newest: async (group) => {
+      options.requireUp();
+      return pageOf(group, streamOf(group).entries.slice(-1));
     },
     tops: async (groups) => {
       options.requireUp();
@@ -101,6 +96,28 @@ export const createMemoryStreams = (options: {
       const stream = streamOf(group);
       stream.top -= count;
       stream.entries = stream.entries.filter(({ offset }) => offset <= stream.top);
+    },
+  };
+};
+
+const topOf = ({ top, epoch }: MemoryStream) => ({ offset: top, epoch });
+
+const createStreamTable = ({ now }: { now(): number }) => {
+  const streams = new Map<GroupKey, MemoryStream>();
+  let epochs = 0;
+  const newEpoch = (): string => `e${++epochs}`;
+  return {
+    streams,
+    newEpoch,
+    /** An unknown stream gets an epoch. */
+    streamOf: (group: GroupKey): MemoryStream => {
+      let stream = streams.get(group);
+      if (stream === undefined) {
+        stream = { ...EMPTY, epoch: newEpoch(), entries: [], results: new Map() };
+        streams.set(group, stream);
+      }
+      if (now() >= stream.expiresAt) stream.entries = [];
+      return stream;
     },
   };
 };

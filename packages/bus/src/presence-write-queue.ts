@@ -1,3 +1,4 @@
+import { flushAtEndOfTurn } from '@muster/kit/end-of-turn';
 import type { GroupKey } from './group-key.ts';
 
 /** New values of clients of one group; undefined removes the client. */
@@ -15,58 +16,47 @@ export interface PresenceQueue {
 /** Maximum of changes in one write. */
 const MAX_CHANGES = 1_000;
 
+/** The changes of one write, whose callers share a promise. */
 interface Waiting {
-  readonly changes: Map<string, string | undefined>;
-  readonly written: PromiseWithResolvers<void>;
+  readonly groups: Map<GroupKey, Map<string, string | undefined>>;
+  count: number;
+  readonly written: PromiseWithResolvers<ReadonlyMap<GroupKey, unknown>>;
 }
 
 /** One write at a time: `write` resolves with the errors of failed groups, or rejects for all. */
 export const createPresenceQueue = (
   write: (batch: PresenceBatch) => Promise<ReadonlyMap<GroupKey, unknown>>,
 ): PresenceQueue => {
-  const waiting = new Map<GroupKey, Waiting>();
+  const waiting: Waiting[] = [];
   let isBusy = false;
 
-  const nextBatch = (): Map<GroupKey, Waiting> => {
-    const batch = new Map<GroupKey, Waiting>();
-    let count = 0;
-    for (const [group, entry] of waiting) {
-      if (count > 0 && count + entry.changes.size > MAX_CHANGES) break;
-      count += entry.changes.size;
-      batch.set(group, entry);
-      waiting.delete(group);
-    }
-    return batch;
-  };
-  const writeBatch = async (batch: ReadonlyMap<GroupKey, Waiting>): Promise<void> => {
-    try {
-      const failed = await write(new Map([...batch].map(([group, { changes }]) => [group, changes])));
-      for (const [group, { written }] of batch) {
-        if (failed.has(group)) written.reject(failed.get(group));
-        else written.resolve();
-      }
-    } catch (error) {
-      for (const { written } of batch.values()) written.reject(error);
-    }
-  };
   const drain = async (): Promise<void> => {
-    while (waiting.size > 0) await writeBatch(nextBatch());
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const { groups, written } = next;
+      await write(groups).then(written.resolve, written.reject);
+    }
     isBusy = false;
   };
+  const last = (): Waiting => {
+    const known = waiting.at(-1);
+    if (known !== undefined && known.count < MAX_CHANGES) return known;
+    const added: Waiting = { groups: new Map(), count: 0, written: Promise.withResolvers() };
+    waiting.push(added);
+    return added;
+  };
   return {
-    set: (group, client, value) => {
-      let entry = waiting.get(group);
-      if (entry === undefined) {
-        entry = { changes: new Map(), written: Promise.withResolvers() };
-        waiting.set(group, entry);
-      }
-      entry.changes.set(client, value);
+    set: async (group, client, value) => {
+      const batch = last();
+      const changes = batch.groups.get(group);
+      batch.count += 1;
+      if (changes === undefined) batch.groups.set(group, new Map([[client, value]]));
+      else changes.set(client, value);
       if (!isBusy) {
         isBusy = true;
-        // Together with the other changes of this turn of the event loop.
-        setImmediate(() => void drain());
+        flushAtEndOfTurn('redis_commands', { flush: () => void drain() });
       }
-      return entry.written.promise;
+      const failed = await batch.written.promise;
+      if (failed.has(group)) throw failed.get(group);
     },
   };
 };

@@ -85,16 +85,13 @@ export const createRedisBus = ({ redis, log, metrics }: RedisBusDeps, handlers: 
         throw new WriteFault(cause);
       }
     },
-    subscribe: async (group) => {
+    subscribe: (group) => {
       const { channel } = groupKeys(redis.prefix, group);
       const isNew = !groups.has(channel);
       groups.set(channel, group);
-      try {
-        await subscriber.add(channel);
-      } catch (error) {
-        if (isNew) groups.delete(channel);
-        throw error;
-      }
+      const subscribed = subscriber.add(channel);
+      if (isNew) subscribed.catch(() => groups.delete(channel));
+      return subscribed;
     },
     unsubscribe: (group) => subscriber.remove(groupKeys(redis.prefix, group).channel),
     isUp: () => subscriber.isUp(),

@@ -151,6 +151,54 @@ end
 return {meta[2], epoch, entries, remaining}`);
 
 /*
+ * The newest publication of many groups.
+ * KEYS stream and meta of each group · ARGV 1 epoch for new streams, then the meta ttl ms of each group.
+ * Returns for each group `offset epoch`, or that, its newest entry and the lifetime of the stream in ms; '' for a group that
+ * cannot be read.
+ */
+export const READ_NEWEST = script(`
+local found = {}
+for number = 1, #KEYS / 2 do
+  local stream, key = KEYS[2 * number - 1], KEYS[2 * number]
+  local meta = redis.pcall('HMGET', key, 'e', 's')
+  if meta.err then found[number] = ''
+  else
+    local epoch = meta[1]
+    if not epoch then
+      epoch = ARGV[1]
+      redis.call('HSET', key, 'e', epoch)
+    end
+    redis.call('PEXPIRE', key, ARGV[number + 1])
+    local top = (meta[2] or '0') .. ' ' .. epoch
+    -- Without an offset the entries are of an earlier epoch.
+    local newest = meta[2] and redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+    if not newest then found[number] = top
+    elseif newest.err then found[number] = ''
+    elseif #newest == 0 then found[number] = top
+    else found[number] = {top, newest[1], redis.call('PTTL', stream)} end
+  end
+end
+return found`);
+
+/*
+ * KEYS meta of each group · ARGV for each group: its expected `offset epoch`, and the lifetime to set in ms, 0 for none.
+ * Returns an index, from 1, and the present `offset epoch` of each group that differs; '' for a missing stream.
+ */
+export const COMPARE_TOPS = script(`
+local different = {}
+for number = 1, #KEYS do
+  local keep = ARGV[2 * number]
+  if keep ~= '0' then redis.call('PEXPIRE', KEYS[number], keep) end
+  local meta = redis.call('HMGET', KEYS[number], 's', 'e')
+  local top = meta[2] and (meta[1] or '0') .. ' ' .. meta[2] or ''
+  if top ~= ARGV[2 * number - 1] then
+    different[#different + 1] = number
+    different[#different + 1] = top
+  end
+end
+return different`);
+
+/*
  * KEYS stream meta · ARGV 1 publish command · 2 channel · 3 head
  * Notifies the subscribers of the position up to which publications were removed. Returns offset, epoch.
  */

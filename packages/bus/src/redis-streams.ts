@@ -1,3 +1,4 @@
+import { flushAtEndOfTurn } from '@muster/kit/end-of-turn';
 import type { RedisLink } from '@muster/kit/redis/channels';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
@@ -6,8 +7,16 @@ import { type GroupPosition, parseGroupPosition } from './position.ts';
 import type { StreamEntry } from './publication-encoding.ts';
 import { createReadCoalescer } from './read-coalescing.ts';
 import { groupKeys } from './redis-keys.ts';
-import { CLEAR, INVALIDATE_EPOCH, READ, type RedisScript, runScript } from './redis-scripts.ts';
-import type { StreamPage, Streams } from './streams.ts';
+import {
+  CLEAR,
+  COMPARE_TOPS,
+  INVALIDATE_EPOCH,
+  READ,
+  READ_NEWEST,
+  type RedisScript,
+  runScript,
+} from './redis-scripts.ts';
+import type { StreamPage, Streams, TopQuery } from './streams.ts';
 
 const TOPS_BATCH = 500;
 
@@ -19,6 +28,13 @@ export const createRedisStreams = (redis: RedisConnections, newEpoch: () => stri
     guarded(() => redis.retry((lane) => runScript(lane, script, keys, args)));
 
   return {
+    newest:
+      redis.shards === undefined
+        ? createNewestReads(redis, newEpoch)
+        : async (group, retention) => {
+            const { stream, meta } = keysOf(group);
+            return pageOf(await runRead(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 1, 1, 0]));
+          },
     top: async (group, retention) => {
       const { stream, meta } = keysOf(group);
       return positionOf(await runRead(READ, [stream, meta], [newEpoch(), retention.metaTtlMs, '-', '+', 0, 0, 0]));
@@ -35,12 +51,8 @@ export const createRedisStreams = (redis: RedisConnections, newEpoch: () => stri
       const found: (GroupPosition | undefined)[] = [];
       for (let from = 0; from < groups.length; from += TOPS_BATCH) {
         const slice = groups.slice(from, from + TOPS_BATCH);
-        const values = await guarded(() =>
-          redis.retry((lane) => Promise.all(slice.map(({ group, keepMs }) => topOf(lane, keysOf(group).meta, keepMs)))),
-        );
-        for (const [offset, epoch] of values) {
-          found.push(epoch ? parseGroupPosition(offset ?? '0', epoch) : undefined);
-        }
+        const read = redis.shards === undefined ? compareTops : readTops;
+        found.push(...(await guarded(() => redis.retry((lane) => read(lane, redis.prefix, slice)))));
       }
       return found;
     },
@@ -58,10 +70,91 @@ export const createRedisStreams = (redis: RedisConnections, newEpoch: () => stri
   };
 };
 
-/** End of a stream; `keepMs` above 0 extends its lifetime. */
-const topOf = async (lane: RedisLink, meta: string, keepMs: number) => {
-  const [top] = await Promise.all([lane.hmget(meta, 's', 'e'), keepMs > 0 ? lane.pexpire(meta, keepMs) : undefined]);
-  return top;
+/** Groups in one command; bounds the time for which a script blocks Redis. */
+const NEWEST_BATCH = 256;
+
+/** Reads of one turn of the event loop, which become one command. */
+interface NewestBatch {
+  readonly keys: string[];
+  readonly lifetimes: number[];
+  readonly pages: Promise<readonly (StreamPage | undefined)[]>;
+}
+
+/** Reads the newest publications of all groups that are opened in one turn of the event loop together. */
+const createNewestReads = (redis: RedisConnections, newEpoch: () => string): Streams['newest'] => {
+  let batch: NewestBatch | undefined;
+  const read = ({ keys, lifetimes }: Pick<NewestBatch, 'keys' | 'lifetimes'>) =>
+    guarded(async () => {
+      const args = [newEpoch(), ...lifetimes];
+      const found = (await redis.retry((lane) => runScript(lane, READ_NEWEST, keys, args))) as NewestAnswer[];
+      return found.map(newestPageOf);
+    });
+  const open = (): NewestBatch => {
+    const queries = { keys: [], lifetimes: [] };
+    const { promise, resolve } = Promise.withResolvers<readonly (StreamPage | undefined)[]>();
+    const opened = { ...queries, pages: promise };
+    flushAtEndOfTurn('redis_commands', {
+      flush: () => {
+        if (batch === opened) batch = undefined;
+        resolve(read(queries));
+      },
+    });
+    return opened;
+  };
+  return async (group, { metaTtlMs }) => {
+    batch ??= open();
+    const { keys, lifetimes, pages } = batch;
+    const { stream, meta } = groupKeys(redis.prefix, group);
+    keys.push(stream, meta);
+    const index = lifetimes.push(metaTtlMs) - 1;
+    if (lifetimes.length === NEWEST_BATCH) batch = undefined;
+    const page = (await pages)[index];
+    if (page === undefined) throw new AppError('REDIS_UNAVAILABLE', { cause: new Error('the keys are not a stream') });
+    return page;
+  };
+};
+
+/** `offset epoch`, or that, the newest entry and the lifetime in ms; '' for a group that cannot be read. */
+type NewestAnswer = string | readonly [top: string, entry: RawEntry, lifetimeMs: number];
+
+const newestPageOf = (answer: NewestAnswer): StreamPage | undefined => {
+  const [text, entry, lifetimeMs] = typeof answer === 'string' ? [answer] : answer;
+  const top = parseTop(text);
+  if (top === undefined) return undefined;
+  return {
+    top,
+    entries: entry === undefined ? [] : [entryOf(entry)],
+    remainingMs: Math.max(0, lifetimeMs ?? 0),
+  };
+};
+
+type Tops = (GroupPosition | undefined)[];
+
+/** One command, whose answer contains only what is not as expected: most streams of a position check are. */
+const compareTops = async (lane: RedisLink, prefix: string, queries: readonly TopQuery[]): Promise<Tops> => {
+  const keys = queries.map(({ group }) => groupKeys(prefix, group).meta);
+  const args = queries.flatMap(({ known, keepMs }) => [known ? `${known.offset} ${known.epoch}` : '-', keepMs]);
+  const different = (await runScript(lane, COMPARE_TOPS, keys, args)) as unknown[];
+  const tops: Tops = queries.map(({ known }) => known);
+  for (let at = 0; at + 1 < different.length; at += 2) tops[Number(different[at]) - 1] = parseTop(different[at + 1]);
+  return tops;
+};
+
+/** On a cluster: one or two commands per stream. */
+const readTops = (lane: RedisLink, prefix: string, queries: readonly TopQuery[]): Promise<Tops> =>
+  Promise.all(
+    queries.map(async ({ group, keepMs }) => {
+      const { meta } = groupKeys(prefix, group);
+      const extended = keepMs > 0 ? lane.pexpire(meta, keepMs) : undefined;
+      const [[offset, epoch]] = await Promise.all([lane.hmget(meta, 's', 'e'), extended]);
+      return epoch ? parseGroupPosition(offset ?? '0', epoch) : undefined;
+    }),
+  );
+
+/** Parses `offset epoch`; undefined for an empty text. */
+const parseTop = (text: unknown): GroupPosition | undefined => {
+  const [offset, epoch] = String(text).split(' ', 2);
+  return epoch === undefined ? undefined : parseGroupPosition(offset, epoch);
 };
 
 type RawEntry = readonly [id: string, fields: readonly string[]];

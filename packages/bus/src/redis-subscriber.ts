@@ -1,4 +1,5 @@
-import { every, TimeoutError, within } from '@muster/kit/clock';
+import { every, type Stop, TimeoutError, within } from '@muster/kit/clock';
+import { flushAtEndOfTurn } from '@muster/kit/end-of-turn';
 import { createFaultLog } from '@muster/kit/fault-log';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisChannels } from '@muster/kit/redis/channels';
@@ -95,10 +96,10 @@ export const createSubscriber = (
   if (redis.status === 'ready') onReady();
 
   return {
-    add: async (channel) => {
+    add: (channel) => {
+      if (redis.status !== 'ready') return Promise.reject(new AppError('REDIS_UNAVAILABLE'));
       removals.cancel(channel);
-      if (redis.status !== 'ready') throw new AppError('REDIS_UNAVAILABLE');
-      if (confirmed.has(channel)) return;
+      if (confirmed.has(channel)) return SUBSCRIBED;
       wanted.add(channel);
       return start(channel);
     },
@@ -128,33 +129,33 @@ export const createSubscriber = (
   };
 };
 
-/** Subscribes the channels of one turn of the event loop together. Rejects with REDIS_UNAVAILABLE. */
+const SUBSCRIBED = Promise.resolve();
+
+/** Subscribes the channels of one turn of the event loop together; they share a promise. Rejects with REDIS_UNAVAILABLE. */
 const createBatcher = (
   start: (channels: readonly string[]) => Promise<void>,
   onFailed: (channel: string) => void,
 ): ((channel: string) => Promise<void>) => {
-  const queued = new Map<string, PromiseWithResolvers<void>>();
+  let batch: { readonly channels: Set<string>; readonly subscribed: Promise<void> } | undefined;
 
-  const flush = async (): Promise<void> => {
-    const batch = new Map(queued);
-    queued.clear();
+  const flush = async (channels: ReadonlySet<string>): Promise<void> => {
+    batch = undefined;
     try {
-      await start([...batch.keys()]);
-      for (const waiting of batch.values()) waiting.resolve();
+      await start([...channels]);
     } catch (cause) {
-      for (const [channel, waiting] of batch) {
-        onFailed(channel);
-        waiting.reject(new AppError('REDIS_UNAVAILABLE', { cause }));
-      }
+      for (const channel of channels) onFailed(channel);
+      throw new AppError('REDIS_UNAVAILABLE', { cause });
     }
   };
   return (channel) => {
-    const known = queued.get(channel);
-    if (known) return known.promise;
-    if (queued.size === 0) setImmediate(() => void flush());
-    const waiting = Promise.withResolvers<void>();
-    queued.set(channel, waiting);
-    return waiting.promise;
+    if (batch === undefined) {
+      const channels = new Set<string>();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      batch = { channels, subscribed: promise };
+      flushAtEndOfTurn('redis_commands', { flush: () => resolve(flush(channels)) });
+    }
+    batch.channels.add(channel);
+    return batch.subscribed;
   };
 };
 
@@ -231,20 +232,34 @@ function* batches(channels: readonly string[]): Iterable<readonly string[]> {
   for (let from = 0; from < channels.length; from += BATCH) yield channels.slice(from, from + BATCH);
 }
 
-/** Removed channels, passed to `unsubscribe` in batches after a second. */
+/** Removed channels, passed to `unsubscribe` in batches after a second. The timer runs while there are any. */
 const createDelayedRemovals = (unsubscribe: (channels: readonly string[]) => void) => {
   const since = new Map<string, number>();
+  let stop: Stop | undefined;
   let tick = 0;
-  const stop = every(LINGER_MS / 2, () => {
+  const onTick = (): void => {
     tick += 1;
-    const due = [...since].filter(([, from]) => tick - from > 2).map(([channel]) => channel);
-    for (const channel of due) since.delete(channel);
+    const due: string[] = [];
+    // In the order of the removals.
+    for (const [channel, from] of since) {
+      if (tick - from <= 2) break;
+      since.delete(channel);
+      due.push(channel);
+    }
+    if (since.size === 0) {
+      stop?.();
+      stop = undefined;
+    }
     if (due.length > 0) unsubscribe(due);
-  });
+  };
   return {
-    add: (channel: string): void => void since.set(channel, tick),
+    add: (channel: string): void => {
+      since.delete(channel);
+      since.set(channel, tick);
+      stop ??= every(LINGER_MS / 2, onTick);
+    },
     cancel: (channel: string): void => void since.delete(channel),
-    stop,
+    stop: (): void => stop?.(),
   };
 };
 

@@ -47,6 +47,15 @@ export interface StreamPage {
   readonly remainingMs: number;
 }
 
+/** A query for the end of a stream. */
+export interface TopQuery {
+  readonly group: GroupKey;
+  /** Above 0: remaining lifetime of offset and epoch to set, in ms. */
+  readonly keepMs: number;
+  /** Where the stream is expected to end. */
+  readonly known?: GroupPosition;
+}
+
 /** Kept publications of groups. All methods throw {@link AppError} REDIS_UNAVAILABLE when the store is unavailable. */
 export interface Streams {
   /** Assigns the next offset, keeps the publication and publishes it, atomically. */
@@ -54,12 +63,10 @@ export interface Streams {
   /** End of the stream; a missing stream gets an epoch. */
   top(group: GroupKey, retention: StreamRetention): Promise<GroupPosition>;
   read(group: GroupKey, query: StreamQuery): Promise<StreamPage>;
-  /**
-   * Ends of many streams; undefined for a missing stream. `keepMs` above 0 sets the remaining lifetime of offset and epoch.
-   */
-  tops(
-    groups: readonly { readonly group: GroupKey; readonly keepMs: number }[],
-  ): Promise<(GroupPosition | undefined)[]>;
+  /** End of the stream with its newest publication; a missing stream gets an epoch. Calls of one turn are one command. */
+  newest(group: GroupKey, retention: StreamRetention): Promise<StreamPage>;
+  /** Ends of many streams; undefined for a missing stream. */
+  tops(groups: readonly TopQuery[]): Promise<(GroupPosition | undefined)[]>;
   /**
    * Replaces the epoch if the end of the stream is below an offset that was seen in this epoch: the store has lost accepted
    * publications. Resolves with the current position.

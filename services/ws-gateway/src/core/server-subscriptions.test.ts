@@ -31,11 +31,11 @@ describe('server-side subscriptions', () => {
 
   test('[SS2] given publications during connect, when the client is connected, then they follow the reply once and in order', async () => {
     const broker = createMemoryBroker();
-    const { read } = broker.streams;
+    const { newest } = broker.streams;
     const held = Promise.withResolvers<void>();
-    broker.streams.read = async (group, wish) => {
+    broker.streams.newest = async (group, retention) => {
       if (group === 'slow') await held.promise;
-      return read(group, wish);
+      return newest(group, retention);
     };
     const { authenticator, client, connected } = engineUnderTest({ ...KEPT, broker });
     const bob = await connected('bob');
@@ -98,11 +98,11 @@ describe('server-side subscriptions', () => {
 
   test('[SS12] given more publications than the send buffer during connect, when the client is connected, then kept publications follow once and in order', async () => {
     const broker = createMemoryBroker();
-    const { read } = broker.streams;
+    const { newest } = broker.streams;
     const held = Promise.withResolvers<void>();
-    broker.streams.read = async (group, wish) => {
+    broker.streams.newest = async (group, retention) => {
       if (group === 'slow') await held.promise;
-      return read(group, wish);
+      return newest(group, retention);
     };
     const { authenticator, client, connected, pass, metrics } = engineUnderTest({
       ...{ ...KEPT, broker },

@@ -123,11 +123,11 @@ describe('connect', () => {
 
   test('[CN15] given groups that cannot be joined, when the timeout passes, then the connection is closed with 3004 and no membership remains', async () => {
     const broker = createMemoryBroker();
-    const { read } = broker.streams;
+    const { newest } = broker.streams;
     const held = Promise.withResolvers<void>();
-    broker.streams.read = async (group, wish) => {
+    broker.streams.newest = async (group, retention) => {
       await held.promise;
-      return read(group, wish);
+      return newest(group, retention);
     };
     const { client, engine, pass } = engineUnderTest({
       ...{ broker, personalGroups: '#' },

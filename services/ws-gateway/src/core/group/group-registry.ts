@@ -27,6 +27,8 @@ export const createGroupRegistry = ({ bus, follower, ...shared }: GroupRegistryD
     lastId += 1;
     const group = new LocalGroup({ key, id: lastId, retention }, bus.subscribe(key), context);
     groups.set(key, group);
+    // The next subscriber opens it again.
+    group.ready.catch(() => close(group));
     return group;
   };
   const close = (group: LocalGroup): void => {
@@ -51,18 +53,12 @@ export const createGroupRegistry = ({ bus, follower, ...shared }: GroupRegistryD
       for (const { follower } of groups.values()) if (follower !== undefined) yield follower;
     },
     size: (): number => groups.size,
-    /** Adds a hold, and opens the group if necessary. Resolves when messages arrive; rejects with REDIS_UNAVAILABLE, without a hold. */
-    hold: async (key: GroupKey, retention: StreamRetention | undefined): Promise<LocalGroup> => {
-      const group = groups.get(key) ?? open(key, retention);
+    /** Adds a hold, and opens the group if necessary. Messages arrive once it is {@link LocalGroup.ready}. */
+    hold: (key: GroupKey, retention: StreamRetention | undefined): LocalGroup => {
+      const known = groups.get(key);
+      if (retention !== undefined) known?.follower?.retain(retention);
+      const group = known ?? open(key, retention);
       group.holds += 1;
-      if (retention !== undefined) group.follower?.retain(retention);
-      try {
-        await group.ready;
-      } catch (error) {
-        // The next subscriber opens it again.
-        close(group);
-        throw error;
-      }
       return group;
     },
     release: (group: LocalGroup): void => {

@@ -97,9 +97,11 @@ export const createHub = (deps: HubDeps) => {
     /** Subscribes a member. Throws {@link AppError} REDIS_UNAVAILABLE when the bus or the stream cannot be reached. */
     join: async (request: JoinRequest): Promise<void> => {
       if (!bus.isUp()) throw new AppError('REDIS_UNAVAILABLE');
-      const group = await registry.hold(request.key, request.retention);
+      const group = registry.hold(request.key, request.retention);
+      // Presence is written while the channel is subscribed and the position read.
+      const listed = presenceEvents.add(request.key, request.presence);
       try {
-        await presenceEvents.add(request.key, request.presence);
+        await (listed === undefined ? group.ready : Promise.all([group.ready, listed]));
         const startedAt = clock.monotonic();
         const budget = request.budget ?? { leftBytes: maxReadBytes };
         await recover(group, { ...request, budget }, (start) => goLive(group, request, start));
@@ -156,11 +158,12 @@ const recover = async (
   goLive: (start: RecoveryStart | undefined) => void,
 ): Promise<void> => {
   const { recover: from, recoveryMode: mode = 'stream', budget, member } = request;
-  if (group.follower === undefined) {
-    goLive(undefined);
+  const { follower } = group;
+  if (follower === undefined || (from === undefined && follower.isCurrent)) {
+    goLive(follower && { position: follower.position });
     return;
   }
-  const recovery = new Recovery(group.key, group.follower, {
+  const recovery = new Recovery(group.key, follower, {
     ...{ from, mode, budget },
     paced: async (read) => member.quota?.reads.run(member, read, sizeOfPage) ?? read(),
   });

@@ -1,6 +1,8 @@
 import type { Bus } from '@muster/bus/bus';
+import type { GroupKey } from '@muster/bus/group-key';
 import { after, type Clock } from '@muster/kit/clock';
 import type { GroupRegistry } from './group-registry.ts';
+import type { StreamFollower } from './stream-follower.ts';
 
 /** Longest delay of a publication on the bus before its group counts as behind. */
 const ARRIVAL_MS = 100;
@@ -16,21 +18,26 @@ export interface PositionCheckDeps {
 
 /**
  * Finds groups that missed a publication and receive no later one: compares all positions with the ends of the streams, in a few
- * pipelines. One run at a time.
+ * commands that return differences only. One run at a time.
  */
 export const createIdlePositionCheck = ({ bus, registry, clock }: PositionCheckDeps) => {
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
   const checkAll = async (): Promise<void> => {
-    const followed = [...registry.all()].flatMap(({ key, follower }) => (follower ? [{ key, follower }] : []));
+    const followed: { readonly key: GroupKey; readonly follower: StreamFollower }[] = [];
+    for (const { key, follower } of registry.all()) if (follower !== undefined) followed.push({ key, follower });
     if (followed.length === 0) return;
     if (bus.isUp()) {
       const unverified = followed.filter(({ follower }) => follower.isUnverified);
       await Promise.allSettled(unverified.map(({ follower }) => follower.verify()));
     }
     const tops = await bus.tops(
-      followed.map(({ key, follower }) => ({ group: key, keepMs: follower.extensionMs(clock.monotonic()) })),
+      followed.map(({ key, follower }) => ({
+        group: key,
+        known: follower.position,
+        keepMs: follower.extensionMs(clock.monotonic()),
+      })),
     );
     const behind = followed.filter(({ follower }, index) => follower.isBehind(tops[index]));
     if (behind.length === 0) return;

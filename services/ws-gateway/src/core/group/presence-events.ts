@@ -20,10 +20,9 @@ export const createPresenceEvents = ({ bus, presence, log }: PresenceEventsDeps)
     bus.publish(group, message).catch((error: unknown) => log.debug({ error }, 'gateway.presence_event_failed'));
   };
   return {
-    /** Resolves when the member is listed. Throws REDIS_UNAVAILABLE. */
-    add: async (group: GroupKey, member: PresenceInfo | undefined): Promise<void> => {
-      if (member?.isPresent) await presence.add(group, member.client, encodeClientInfo(member.info));
-    },
+    /** Resolves when the member is listed, rejects with REDIS_UNAVAILABLE. Undefined for one that is not listed. */
+    add: (group: GroupKey, member: PresenceInfo | undefined): Promise<void> | undefined =>
+      member?.isPresent ? presence.add(group, member.client, encodeClientInfo(member.info)) : undefined,
     remove: (group: GroupKey, member: PresenceInfo | undefined): void => {
       if (member?.isPresent) void presence.remove(group, member.client);
     },

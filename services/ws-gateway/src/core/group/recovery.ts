@@ -112,7 +112,7 @@ export class Recovery {
 
   async #readNewest(): Promise<void> {
     this.#reads += 1;
-    const page = await this.#options.paced(() => this.#follower.readLast());
+    const page = await this.#options.paced(() => this.#follower.readNewest());
     const entries = page?.entries ?? [];
     if (entries[0] === undefined) this.#reads = MAX_READS;
     else this.#last = entries[0];

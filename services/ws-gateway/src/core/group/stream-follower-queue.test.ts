@@ -30,7 +30,7 @@ const scene = async () => {
       read: async (group, wish) => {
         reads += 1;
         const page = await broker.streams.read(group, wish);
-        if (reads === 2) await held.promise;
+        if (reads === 1) await held.promise;
         return page;
       },
     },

@@ -25,7 +25,7 @@ export interface FollowedGroup {
 
 /** Dependencies that the followers of a gateway share. */
 export interface StreamFollowerDeps {
-  readonly streams: Pick<Streams, 'top' | 'read' | 'invalidateEpoch'>;
+  readonly streams: Pick<Streams, 'newest' | 'read' | 'invalidateEpoch'>;
   readonly budget: RecentPublicationsBudget;
   /** Bytes of publications in one read. */
   readonly maxReadBytes: number;
@@ -137,7 +137,7 @@ export class StreamFollower {
 
   /** Reads the end of the stream. To be called once, after the bus delivers the group. */
   async open(): Promise<void> {
-    const { top, entries } = await this.readLast();
+    const { top, entries } = await this.readNewest();
     const [last] = entries;
     this.#position = top;
     this.#checksum = last?.offset === top.offset ? this.#checksumOf(last, top.epoch) : undefined;
@@ -247,11 +247,11 @@ export class StreamFollower {
   }
 
   /** Reads the newest publication. */
-  readLast(): Promise<StreamPage> {
-    return this.#read({ limit: 1, reverse: true });
+  readNewest(): Promise<StreamPage> {
+    return this.#deps.streams.newest(this.#group.key, this.#retention);
   }
 
-  async #read(query: Omit<StreamQuery, 'retention'>): Promise<StreamPage> {
+  #read(query: Omit<StreamQuery, 'retention'>): Promise<StreamPage> {
     return this.#deps.streams.read(this.#group.key, { ...query, retention: this.#retention });
   }
 
