@@ -55,7 +55,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   },
   // Several real processes.
   fleet: {
-    include: ['tests/cluster/**/*.test.ts', 'tests/browser/**/*.test.ts', 'tests/bench/**/*.test.ts'],
+    include: ['tests/cluster/**/*.test.ts', 'tests/browser/**/*.test.ts'],
     globalSetup: STORES,
     setupFiles: PROCESSES,
     testTimeout: 60_000,
@@ -101,6 +101,16 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
     hookTimeout: 900_000,
     fileParallelism: false,
     sequence: { groupOrder: 7 },
+  },
+  // A real control plane of Kubernetes, built with Go: `npm run test:kubernetes`.
+  kubernetes: {
+    include: ['tests/kubernetes/**/*.test.ts'],
+    globalSetup: STORES,
+    setupFiles: PROCESSES,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    fileParallelism: false,
+    sequence: { groupOrder: 8 },
   },
 };
 

@@ -50,6 +50,7 @@ const COMMANDS = {
   'test:chaos': suite('chaos'),
   'test:documents': suite('documents'),
   'test:compose': suite('compose'),
+  'test:kubernetes': suite('kubernetes'),
   conformance: program('tests/conformance/main.ts'),
   language: program('tests/architecture/language/report.ts'),
 };

@@ -25,6 +25,8 @@ export interface WorkloadClient {
   gateway: string;
   /** The gateways that lost it, in order. */
   readonly dropped: string[];
+  /** Close codes of its connections, in order; 1 without a close code of the protocol, for instance 1006. */
+  readonly codes: number[];
   /** Outcomes of subscribing again: true when nothing was lost. */
   readonly resumes: boolean[];
 }
@@ -109,14 +111,17 @@ const connectClient = async (
     minReconnectDelay: 50,
     maxReconnectDelay: 1_000,
   });
-  const member: WorkloadClient = { name, client, gateway: '', dropped: [], resumes: [] };
+  const member: WorkloadClient = { name, client, gateway: '', dropped: [], codes: [], resumes: [] };
   client.on('connected', ({ data }) => {
     member.gateway = data.gateway;
   });
   // The first `connecting` event is not a disconnect.
   client.connect();
   await client.ready(20_000);
-  client.on('connecting', () => member.dropped.push(member.gateway));
+  client.on('connecting', ({ code }) => {
+    member.dropped.push(member.gateway);
+    member.codes.push(code);
+  });
   const subscription = client.newSubscription(group, { minResubscribeDelay: 50, maxResubscribeDelay: 1_000 });
   const log = oracle.subscriber(name, group);
   subscription.on('publication', ({ data }) => log.received(data.n));

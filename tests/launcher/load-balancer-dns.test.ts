@@ -1,4 +1,3 @@
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,11 +6,11 @@ import { containerProxyPlan } from '@muster/local/haproxy-container-plan';
 import { freePorts } from '@muster/local/ports';
 import { until } from '@muster/testkit/wait';
 import { afterEach, expect, test } from 'vitest';
+import { openNameServer } from './name-server.ts';
 import { startTestProxy } from './proxy.ts';
 
 // HAProxy with the configuration for containers: replicas are the addresses of a DNS name, as in Docker and Kubernetes.
 
-const QUESTION_AT = 12;
 const LOAD_MS = 2_500;
 
 let stack = new AsyncDisposableStack();
@@ -19,33 +18,6 @@ afterEach(async () => {
   await stack.disposeAsync();
   stack = new AsyncDisposableStack();
 });
-
-/** A name server on loopback that answers questions for A records from a table. */
-const openNameServer = async (records: Readonly<Record<string, readonly string[]>>): Promise<number> => {
-  const socket = createSocket('udp4');
-  socket.on('message', (question, peer) => {
-    let at = QUESTION_AT;
-    const labels: string[] = [];
-    for (let length = question[at] ?? 0; length > 0; length = question[at] ?? 0) {
-      labels.push(question.toString('latin1', at + 1, at + 1 + length));
-      at += 1 + length;
-    }
-    const isIpv4 = question.readUInt16BE(at + 1) === 1;
-    const addresses = isIpv4 ? (records[labels.join('.')] ?? []) : [];
-    const head = Buffer.from(question.subarray(0, QUESTION_AT));
-    head.writeUInt16BE(0x8180, 2);
-    head.writeUInt16BE(addresses.length, 6);
-    head.writeUInt32BE(0, 8);
-    const answers = addresses.map((address) =>
-      Buffer.from([0xc0, QUESTION_AT, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, ...address.split('.').map(Number)]),
-    );
-    socket.send(Buffer.concat([head, question.subarray(QUESTION_AT, at + 5), ...answers]), peer.port);
-  });
-  socket.bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  stack.defer(() => void socket.close());
-  return socket.address().port;
-};
 
 /** A replica at its own address; ready only when the check names its service. */
 const replica = async (service: string, host: string, port: number) => {
@@ -65,7 +37,7 @@ const replica = async (service: string, host: string, port: number) => {
 };
 
 const startProxy = async (records: Readonly<Record<string, readonly string[]>>, replicaPort: number) => {
-  const nameServer = await openNameServer(records);
+  const nameServer = stack.use(await openNameServer((name) => records[name] ?? []));
   const [port = 0, insidePort = 0] = await freePorts(2);
   const plan = containerProxyPlan();
   const at = <T extends object>(servers: readonly T[]) => servers.map((each) => ({ ...each, port: replicaPort }));
@@ -75,7 +47,7 @@ const startProxy = async (records: Readonly<Record<string, readonly string[]>>, 
       bind: `127.0.0.1:${port}`,
       maxConnections: 500,
       sections: (plan.sections ?? '')
-        .replace('parse-resolv-conf', `nameserver test 127.0.0.1:${nameServer}`)
+        .replace('parse-resolv-conf', `nameserver test 127.0.0.1:${nameServer.port}`)
         .replace(':8404', `127.0.0.1:${insidePort}`),
       gateways: at(plan.gateways),
       sessionServices: at(plan.sessionServices),

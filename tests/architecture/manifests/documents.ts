@@ -25,7 +25,8 @@ const KUSTOMIZATION = /kustomization\.yaml$/;
 
 /** The documents of a YAML text. Throws for invalid YAML. */
 export const documentsOf = (text: string, from: string): Document[] =>
-  parseAllDocuments(text, { uniqueKeys: true })
+  // Kubernetes reads YAML 1.1, where 0440 is octal.
+  parseAllDocuments(text, { uniqueKeys: true, version: '1.1' })
     .map((document) => {
       if (document.errors.length > 0) throw new Error(`${from}: ${document.errors[0]?.message}`);
       return document.toJS() as unknown;
@@ -66,11 +67,14 @@ export interface Kustomization {
 export const kustomizationAt = (path: string): Kustomization => parse(read(path)) as Kustomization;
 
 /** An overlay as kubectl builds it; undefined where kubectl is missing or too old to know components. */
-export const built = (overlay: string): Document[] | undefined =>
-  buildDirectory(join(ROOT, 'deploy/kubernetes/overlays', overlay), `overlay ${overlay}`);
+export const built = (overlay: string, kubectl?: readonly [string, ...string[]]): Document[] | undefined =>
+  buildDirectory(join(ROOT, 'deploy/kubernetes/overlays', overlay), `overlay ${overlay}`, kubectl);
 
 /** The base with some components, as kubectl builds it; undefined where {@link built} is. */
-export const builtWith = (components: readonly string[]): Document[] | undefined => {
+export const builtWith = (
+  components: readonly string[],
+  kubectl?: readonly [string, ...string[]],
+): Document[] | undefined => {
   const directory = mkdtempSync(join(tmpdir(), 'muster-kustomize-'));
   const at = (path: string) => relative(realpathSync(directory), join(ROOT, 'deploy/kubernetes', path));
   const kustomization = {
@@ -79,14 +83,18 @@ export const builtWith = (components: readonly string[]): Document[] | undefined
   };
   try {
     writeFileSync(join(directory, 'kustomization.yaml'), JSON.stringify(kustomization));
-    return buildDirectory(directory, `base with ${components.join(', ')}`);
+    return buildDirectory(directory, `base with ${components.join(', ')}`, kubectl);
   } finally {
     rmSync(directory, { recursive: true });
   }
 };
 
-const buildDirectory = (directory: string, what: string): Document[] | undefined => {
-  const { status, stdout, stderr, error } = spawnSync('kubectl', ['kustomize', directory], {
+const buildDirectory = (
+  directory: string,
+  what: string,
+  [program, ...args]: readonly [string, ...string[]] = ['kubectl'],
+): Document[] | undefined => {
+  const { status, stdout, stderr, error } = spawnSync(program, [...args, 'kustomize', directory], {
     encoding: 'utf8',
     timeout: 60_000,
   });
