@@ -17,11 +17,13 @@ import type {
   SessionHolder,
   SubscriptionTokenReader,
   Wire,
+  WireOwner,
 } from './ports.ts';
 
 /** A socket without a network, for tests: records written messages until they are taken. */
 export class FakeWire implements Wire {
   readonly messages: string[] = [];
+  owner: WireOwner | undefined;
   frames = 0;
   writes = 0;
   closed: { readonly code: number; readonly reason: string } | undefined;
@@ -34,7 +36,10 @@ export class FakeWire implements Wire {
 
   write(frame: Buffer): void {
     if (this.closed) return;
-    if (!this.isRead) this.bufferedBytes += frame.length;
+    if (!this.isRead) {
+      this.bufferedBytes += frame.length;
+      this.owner?.onWriteDelayed();
+    }
     const payloads = payloadsOf(frame);
     this.writes += 1;
     this.frames += payloads.length;

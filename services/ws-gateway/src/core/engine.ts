@@ -80,14 +80,13 @@ export const createEngine = (deps: EngineDeps) => {
     },
     onQuery: async (command) => runControlCommand(command as ControlCommand),
   });
-  const { bus, hub, wheel, ticks, connections, plainConnections, quotas, review } = parts;
+  const { bus, hub, wheel, ticks, connections, plainConnections, quotas, review, stallDetector } = parts;
   const context = protocolContext(deps, parts);
   const plainContext = plainContextOf(deps, parts);
   function* all(): Iterable<AnyConnection> {
     yield* connections;
     yield* plainConnections;
   }
-  const stallDetector = createStallDetector(all, limits.writeTimeoutMs);
   const node = { now: clock.now, startedAt: clock.now() };
   const runControlCommand = createControlCommands({ ...deps, ...node, hub, connections: all });
   const checkPositions = (): Promise<void> =>
@@ -165,6 +164,7 @@ const createParts = (deps: EngineDeps, handlers: BusHandlers) => {
     groupRates: createGroupRates(clock),
     quotas: createClientQuotas(limits, { clock, ticks, metrics }),
     review: createPermissionReview(deps),
+    stallDetector: createStallDetector(clock, limits.writeTimeoutMs),
   };
 };
 
@@ -173,7 +173,7 @@ type EngineParts = ReturnType<typeof createParts>;
 const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContext => {
   const { clock, random, metrics, limits, authenticator, namespaces } = deps;
   const { subscriptionTokens, callbacks, personalGroups } = deps;
-  const { bus, hub, wheel, ticks, connections, groupRates, quotas, review } = parts;
+  const { bus, hub, wheel, ticks, connections, groupRates, quotas, review, stallDetector } = parts;
   const { maxSubscriptions, maxSendBufferBytes, pingIntervalMs } = limits;
   const subscribing = { hub, namespaces, metrics, maxSubscriptions };
   const serverSubscriptions = createServerSubscriptions({
@@ -200,7 +200,7 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
     },
   });
   return {
-    ...{ clock, random, wheel, limits, metrics, ticks, receive },
+    ...{ clock, random, wheel, limits, metrics, ticks, stallDetector, receive },
     drop: hub.leave,
     review: review.reviewSubscriptions,
     join: async (connection, { group, ...request }) => {
@@ -224,9 +224,9 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
 
 const plainContextOf = (deps: EngineDeps, parts: EngineParts): PlainContext => {
   const { clock, limits, metrics, namespaces, authenticator } = deps;
-  const { hub, wheel, ticks, plainConnections, groupRates, quotas } = parts;
+  const { hub, wheel, ticks, plainConnections, groupRates, quotas, stallDetector } = parts;
   return {
-    ...{ clock, wheel, hub, limits, metrics, groupRates, quotas, ticks },
+    ...{ clock, wheel, hub, limits, metrics, groupRates, quotas, ticks, stallDetector },
     optionsOf: namespaces.optionsOf,
     mayUse: (identity, group) => {
       const options = namespaces.optionsOf(group);

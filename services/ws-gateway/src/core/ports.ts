@@ -2,8 +2,15 @@ import type { Payload } from '@muster/protocol/commands';
 import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
 
+/** Notified by a {@link Wire}. */
+export interface WireOwner {
+  /** Called when the kernel has not accepted a write in full. */
+  onWriteDelayed(): void;
+}
+
 /** The socket of a connection. It writes encoded frames; a closing one discards them. */
 export interface Wire {
+  owner: WireOwner | undefined;
   /** Written bytes that the kernel has not accepted yet. */
   readonly bufferedBytes: number;
   /** Changes whenever the kernel has accepted some of them. */

@@ -4,6 +4,8 @@ import type { RawData, WebSocket } from 'ws';
 export interface Receiver {
   /** Called with the text of a text frame, or the bytes of a binary one. */
   onFrame(frame: string | Buffer): void;
+  /** Called when a ping frame has been answered. */
+  onPing?(): void;
   /** Called for a pong frame. */
   onPong?(): void;
   /** Called once the socket is closed, with the code of the peer; 1006 without one. */
@@ -38,8 +40,9 @@ function onPong(this: Attached): void {
   this[RECEIVER]?.onPong?.();
 }
 
-function onPing(this: WebSocket, data: Buffer): void {
+function onPing(this: Attached, data: Buffer): void {
   if (this.readyState === this.OPEN) this.pong(data);
+  this[RECEIVER]?.onPing?.();
 }
 
 /**

@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
-import type { Wire } from '../core/ports.ts';
+import type { Wire, WireOwner } from '../core/ports.ts';
 import { type WriteOwner, writeDirectly } from './direct-write.ts';
 
 /** The wire over a `ws` socket: complete frames are written to the TCP socket below it. */
 export class SocketWire implements Wire, WriteOwner {
+  owner: WireOwner | undefined = undefined;
   readonly #socket: WebSocket;
   readonly #tcp: Socket | undefined;
   readonly #isDirect: boolean;
@@ -35,14 +36,22 @@ export class SocketWire implements Wire, WriteOwner {
     // Without compression ws writes its own frames to the same socket synchronously, so the order is kept.
     if (tcp === undefined || this.#socket.readyState !== this.#socket.OPEN) return;
     // While bytes are pending, only the stream keeps the order.
-    if (!this.#isDirect || this.#pendingBytes > 0 || tcp.writableLength > 0) tcp.write(frame);
+    if (!this.#isDirect || this.#pendingBytes > 0 || tcp.writableLength > 0) this.#writeToStream(tcp, frame);
     else this.#writeDirectly(tcp, frame);
+  }
+
+  #writeToStream(tcp: Socket, frame: Buffer): void {
+    tcp.write(frame);
+    if (tcp.writableLength > 0) this.owner?.onWriteDelayed();
   }
 
   #writeDirectly(tcp: Socket, frame: Buffer): void {
     const outcome = writeDirectly(tcp, frame, this);
-    if (outcome === 'refused') tcp.write(frame);
-    else if (outcome === 'pending') this.#pendingBytes = frame.length;
+    if (outcome === 'refused') this.#writeToStream(tcp, frame);
+    else if (outcome === 'pending') {
+      this.#pendingBytes = frame.length;
+      this.owner?.onWriteDelayed();
+    }
   }
 
   onWritten(): void {

@@ -3,9 +3,10 @@ import { CLOSE_REASON, CloseCode, type UnsubscribeCode } from '@muster/protocol/
 import type { Payload, StreamPosition } from '@muster/protocol/commands';
 import type { ClientId, GroupName } from '@muster/protocol/ids';
 import type { ClientInfo } from '@muster/protocol/replies';
-import type { ClientIdentity, ConnectionLimits, EngineMetrics, ServerSubscription, Wire } from '../ports.ts';
+import type { ClientIdentity, ConnectionLimits, EngineMetrics, ServerSubscription, Wire, WireOwner } from '../ports.ts';
 import type { Codec } from './codec.ts';
 import { SendBuffer } from './send-buffer.ts';
+import type { StallDetector } from './stall-detector.ts';
 import type { Ticks, TimerEntry, TimerWheel } from './timer-wheel.ts';
 
 /** The upgrade request of a connection. */
@@ -86,10 +87,11 @@ export interface SharedContext {
   readonly metrics: EngineMetrics;
   readonly limits: ConnectionLimits;
   readonly ticks: Ticks;
+  readonly stallDetector: Pick<StallDetector, 'watch'>;
 }
 
 /** The part that both kinds of connection have in common: the socket, its metrics, and closing for the session's sake. */
-export abstract class AbstractConnection<Context extends SharedContext> implements TimerEntry {
+export abstract class AbstractConnection<Context extends SharedContext> implements TimerEntry, WireOwner {
   readonly id: ClientId;
   readonly since: number;
   dueAt = 0;
@@ -103,6 +105,7 @@ export abstract class AbstractConnection<Context extends SharedContext> implemen
   constructor(context: Context, wire: Wire, id: ClientId, codec: Codec) {
     this.context = context;
     this.wire = wire;
+    wire.owner = this;
     this.id = id;
     this.since = context.clock.now();
     this.sendBuffer = new SendBuffer(wire, codec, context.limits.maxSendBufferBytes, this, context.ticks);
@@ -132,6 +135,15 @@ export abstract class AbstractConnection<Context extends SharedContext> implemen
     if (this.isClosed) return;
     this.context.metrics.slowConsumer('disconnect');
     this.close(CloseCode.Slow);
+  }
+
+  onWriteDelayed(): void {
+    this.context.stallDetector.watch(this);
+  }
+
+  /** A pong is written past the wire: its delay is found here. */
+  onPing(): void {
+    if (this.lagBytes > 0) this.onWriteDelayed();
   }
 
   onStalled(): void {

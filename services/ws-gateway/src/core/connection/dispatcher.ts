@@ -62,8 +62,12 @@ export const createDispatcher = ({ handlers, metrics, log, maxMessageBytes }: Di
     }
     const work = perform(handlers, connection, command);
     if (work === undefined) return;
+    // Its reply shares a write with those of the subscribe commands in the same frame.
+    const sharesWrite = command.is === 'connect' && connection.waiting.length > 1;
+    if (sharesWrite) connection.sendBuffer.startCommand();
     const settle = (): void => {
       if (!connection.isClosed) proceed(connection);
+      if (sharesWrite) connection.sendBuffer.endCommand();
     };
     work.then(settle, (error: unknown) => {
       onFailure(connection, command, error);

@@ -30,6 +30,8 @@ export class SendBuffer {
   readonly #ticks: Ticks;
   #pending: EncodedMessage[] | undefined = undefined;
   #postedBytes = 0;
+  /** Commands for which posted messages wait. */
+  #commands = 0;
   /** Group frames held back until {@link release}. */
   #held: Buffer[] | undefined = undefined;
   #heldBytes = 0;
@@ -54,7 +56,23 @@ export class SendBuffer {
       return;
     }
     this.#pending = [message];
-    flushAtEndOfTurn('replies', this);
+    if (this.#commands === 0) flushAtEndOfTurn('replies', this);
+    else void this.#ticks.next().then(() => this.flush());
+  }
+
+  /** A command that shares its write with other commands of its frame has started. Replies wait for it, until the next tick at most. */
+  startCommand(): void {
+    this.#commands += 1;
+  }
+
+  endCommand(): void {
+    this.#commands -= 1;
+    if (this.#commands === 0 && this.#pending !== undefined) flushAtEndOfTurn('replies', this);
+  }
+
+  /** True while posted messages wait for a command. */
+  get awaitsCommands(): boolean {
+    return this.#commands > 0;
   }
 
   /** Pending bytes. */
@@ -130,11 +148,12 @@ export class SendBuffer {
     this.#held ??= [];
   }
 
-  /** Writes posted messages, then the held frames. */
+  /** Ends {@link hold}. Held frames are written behind the posted messages. */
   release(): void {
-    this.flush();
-    const held = this.#held ?? [];
+    const held = this.#held;
     this.#held = undefined;
+    if (held === undefined || held.length === 0) return;
+    this.flush();
     // The client could not read them earlier: they do not count against the frames behind them.
     this.#largeBytes += this.#heldBytes;
     this.#heldBytes = 0;

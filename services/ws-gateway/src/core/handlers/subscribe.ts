@@ -224,6 +224,10 @@ const join = async (
   { info, ...granted }: Granted & { readonly info: ClientInfo },
 ): Promise<void> => {
   const { group, key, options, terms, basis, isRecoverable, delivery } = granted;
+  const { sendBuffer, waiting } = connection;
+  // Not while a token or the application decides: that may take long.
+  const sharesWrite = waiting.length > 1 || sendBuffer.awaitsCommands;
+  if (sharesWrite) sendBuffer.startCommand();
   try {
     await deps.hub.join({
       key,
@@ -264,5 +268,7 @@ const join = async (
   } catch (error) {
     connection.memberships.delete(group);
     throw error;
+  } finally {
+    if (sharesWrite) sendBuffer.endCommand();
   }
 };
