@@ -14,7 +14,7 @@ export interface StallableConnection {
 const CHECK_MS = 1_000;
 
 /**
- * Detects connections with pending bytes of which the kernel has accepted none for `timeoutMs`. It knows only connections with
+ * Detects connections with pending bytes of which the kernel has accepted none for `timeoutMs`. It watches only connections with
  * pending bytes, which are few: an idle one is never visited.
  */
 export const createStallDetector = (clock: Clock, timeoutMs: number) => {
@@ -40,8 +40,6 @@ export const createStallDetector = (clock: Clock, timeoutMs: number) => {
         }
       }
     },
-    /** Number of watched connections. */
-    size: (): number => watched.size,
   };
 };
 
