@@ -1,4 +1,4 @@
-import { type Clock, within } from '@muster/kit/clock';
+import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import { LRUCache } from 'lru-cache';
@@ -65,8 +65,6 @@ export interface DecisionDeps<R extends object> {
 
 /** Source of truth behind the snapshots, and how it is used. */
 export interface DecisionSource<D, P, R> {
-  /** Time limit for Redis, in ms; undefined: that of the command. */
-  readonly snapshotTimeoutMs?: number;
   /** True if the marker of an unknown id in Redis decides: for the service that writes it. */
   readonly acceptsUnknown?: boolean;
   /** `cached` is undefined after a fault of Redis. */
@@ -84,7 +82,11 @@ export const decideSession = async <R extends object, D extends DecisionDeps<R>,
   presented: P,
   source: DecisionSource<D, P, R>,
 ): Promise<CachedDecision | R> => {
-  const cached = await readSnapshot(deps, presented.id, source.snapshotTimeoutMs);
+  const cached = await deps.snapshots.read(presented.id).catch((error: unknown) => {
+    // A fault of Redis, or its timeout: the source decides.
+    deps.log.debug({ error }, 'session.snapshot_failed');
+    return undefined;
+  });
   const decision = cached && decideByCache(cached, presented.hash, deps.clock.now(), source.acceptsUnknown);
   deps.onCache?.(decision === undefined ? cacheResult(cached) : 'hit');
   if (decision !== undefined) return decision;
@@ -98,21 +100,6 @@ export const decideSession = async <R extends object, D extends DecisionDeps<R>,
 const cacheResult = (cached: SnapshotRead | undefined): 'miss' | 'stale' | 'bypass' => {
   if (cached === undefined) return 'bypass';
   return cached.is === 'missing' ? 'miss' : 'stale';
-};
-
-/** Undefined when Redis fails or exceeds the time limit: then the source decides. */
-const readSnapshot = async (
-  { snapshots, log }: Pick<DecisionDeps<object>, 'snapshots' | 'log'>,
-  id: SessionId,
-  timeoutMs: number | undefined,
-): Promise<SnapshotRead | undefined> => {
-  try {
-    const reading = snapshots.read(id);
-    return await (timeoutMs === undefined ? reading : within(timeoutMs, 'reading the session', reading));
-  } catch (error) {
-    log.debug({ error }, 'session.snapshot_failed');
-    return undefined;
-  }
 };
 
 /** Reason of the marker that Redis holds for an id without a session. */
@@ -158,8 +145,10 @@ export interface SessionDecisionDeps extends DecisionDeps<SessionDecision> {
   readonly source: Pick<SessionSource, 'check' | 'confirm'>;
 }
 
+/** Time for Redis, in ms, after which the session service decides. */
+export const SNAPSHOT_TIMEOUT_MS = 250;
+
 const SESSION_SERVICE: DecisionSource<SessionDecisionDeps, PresentedSecret, SessionDecision> = {
-  snapshotTimeoutMs: 250,
   decide: async ({ source, clock, log }, { id, hash }) => {
     try {
       return decideBySource(await source.check(id), hash, clock.now());

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '@muster/kit/clock';
+import { type Clock, systemClock, within } from '@muster/kit/clock';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { SessionGrant } from './grants.ts';
@@ -67,6 +67,7 @@ export type Stored = { readonly ok: true } | { readonly ok: false; readonly newe
 
 /** Snapshots of all sessions, one key each; an ended session has a tombstone for 15 minutes. */
 export interface SnapshotStore {
+  /** The reads of one turn of the event loop are one command, with one timeout. */
   read(id: SessionId): Promise<SnapshotRead>;
   /** One round trip for all ids, in their order. */
   readMany(ids: readonly SessionId[]): Promise<SnapshotRead[]>;
@@ -102,15 +103,25 @@ redis.call('SET',KEYS[1],ARGV[1]..'|'..ARGV[2],'PX',ARGV[3]); return 1`);
 const SWAP = script(`if redis.call('GET',KEYS[1])~=ARGV[1] then return 0 end
 redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]); return 1`);
 
-/** Snapshots in Redis under `<prefix>s:{<id>}`. Rejects as ioredis does. */
+export interface SnapshotStoreDeps {
+  readonly redis: RedisConnections;
+  readonly clock?: Clock;
+  /** Timeout of {@link SnapshotStore.read} in ms; undefined: that of the command. */
+  readonly readTimeoutMs?: number;
+}
+
+/** Snapshots in Redis under `<prefix>s:{<id>}`. Rejects as ioredis does, and `read` with a `TimeoutError`. */
 export const createSnapshotStore = ({
   redis,
   clock = systemClock,
-}: {
-  redis: RedisConnections;
-  clock?: Clock;
-}): SnapshotStore => {
+  readTimeoutMs,
+}: SnapshotStoreDeps): SnapshotStore => {
   const keyOf = (id: SessionId): string => `${redis.prefix}s:{${id}}`;
+  const readValues = valueReader(redis);
+  const readInTurn = createTurnReader((keys) => {
+    const reading = readValues(keys);
+    return readTimeoutMs === undefined ? reading : within(readTimeoutMs, 'reading sessions', reading);
+  });
 
   const put = async (snapshot: Snapshot): Promise<Stored> => {
     const key = keyOf(snapshot.id);
@@ -126,13 +137,11 @@ export const createSnapshotStore = ({
 
   return {
     put,
-    read: async (id) => {
-      const key = keyOf(id);
-      return decodeSnapshot(await redis.retry((lane) => ignoringWrongType(lane.get(key))), id);
-    },
+    read: (id) => readInTurn(keyOf(id)).then((value) => decodeSnapshot(value, id)),
     readMany: async (ids) => {
-      const values = await redis.retry((lane) => Promise.all(ids.map((id) => ignoringWrongType(lane.get(keyOf(id))))));
-      return values.map((value, index) => decodeSnapshot(value, ids[index]));
+      if (ids.length === 0) return [];
+      const values = await readValues(ids.map(keyOf));
+      return ids.map((id, index) => decodeSnapshot(values[index], id));
     },
     refresh: async (snapshot) => {
       const key = keyOf(snapshot.id);
@@ -154,35 +163,74 @@ export const createSnapshotStore = ({
   };
 };
 
+type StoredValues = readonly (string | null)[];
+
+/** Reads values by key in one round trip; null for a key of another type. On a cluster the keys have different slots. */
+const valueReader = (redis: RedisConnections): ((keys: readonly string[]) => Promise<StoredValues>) =>
+  redis.shards === undefined
+    ? (keys) => redis.retry((lane) => lane.mget(...keys))
+    : (keys) => redis.retry((lane) => Promise.all(keys.map((key) => ignoringWrongType(lane.get(key)))));
+
+/** Keys of one command, which Redis performs without interruption. */
+const MAX_KEYS_PER_READ = 256;
+
+/** Joins the reads of one turn: thousands of clients that connect at once cost one command and one timer per batch. */
+const createTurnReader = (
+  readValues: (keys: readonly string[]) => Promise<StoredValues>,
+): ((key: string) => Promise<string | null>) => {
+  let batch: { readonly keys: string[]; readonly values: PromiseWithResolvers<StoredValues> } | undefined;
+  const flush = (): void => {
+    if (batch === undefined) return;
+    const { keys, values } = batch;
+    batch = undefined;
+    values.resolve(readValues(keys));
+  };
+  return (key) => {
+    if (batch === undefined) {
+      batch = { keys: [], values: Promise.withResolvers() };
+      setImmediate(flush);
+    }
+    const { keys, values } = batch;
+    const index = keys.push(key) - 1;
+    // The immediate finds the next batch, or none.
+    if (keys.length === MAX_KEYS_PER_READ) flush();
+    return values.promise.then((found) => found[index] ?? null);
+  };
+};
+
+const HEAD = /^!?\d+\|/;
+
 /** Decodes a stored value; `missing` for a value that cannot be decoded. Never throws. */
-export const decodeSnapshot = (value: string | null, id?: SessionId): SnapshotRead => {
-  const parts = value === null ? null : /^(!?)\d+\|([\s\S]*)$/.exec(value);
-  const text = parts?.[2];
-  if (text === undefined) return { is: 'missing' };
-  if (parts?.[1] === '!') return tombstoneIn(text);
+export const decodeSnapshot = (value: string | null | undefined, id?: SessionId): SnapshotRead => {
+  if (value === null || value === undefined || !HEAD.test(value)) return MISSING;
+  const text = value.slice(value.indexOf('|') + 1);
+  if (value.startsWith('!')) return tombstoneIn(text);
   try {
     const snapshot: unknown = JSON.parse(text);
-    return isSnapshot(snapshot) && (id === undefined || snapshot.id === id)
-      ? { is: 'live', snapshot }
-      : { is: 'missing' };
+    return isSnapshot(snapshot, id) ? { is: 'live', snapshot } : MISSING;
   } catch {
-    return { is: 'missing' };
+    return MISSING;
   }
 };
+
+const MISSING: SnapshotRead = { is: 'missing' };
 
 const tombstoneIn = (text: string): SnapshotRead => {
   const [reason = '', tenant] = text.split('|', 2);
   return { is: 'ended', reason, ...(tenant === undefined ? {} : { tenant }) };
 };
 
-const isSnapshot = (value: unknown): value is Snapshot => {
+const isSnapshot = (value: unknown, expectedId: SessionId | undefined): value is Snapshot => {
   if (typeof value !== 'object' || value === null) return false;
   const { id, rev, secretHash, expiresAt, idleSeconds, lastSeenAt, freshUntil } = value as Partial<Snapshot>;
   return (
-    typeof id === 'string' &&
-    parseSessionId(id) !== undefined &&
+    (expectedId === undefined ? typeof id === 'string' && parseSessionId(id) !== undefined : id === expectedId) &&
     typeof secretHash === 'string' &&
-    [rev, expiresAt, idleSeconds, lastSeenAt, freshUntil].every((number) => Number.isFinite(number))
+    Number.isFinite(rev) &&
+    Number.isFinite(expiresAt) &&
+    Number.isFinite(idleSeconds) &&
+    Number.isFinite(lastSeenAt) &&
+    Number.isFinite(freshUntil)
   );
 };
 

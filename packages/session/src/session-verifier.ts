@@ -1,18 +1,20 @@
-import { hash } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Metrics } from '@muster/kit/metrics';
 import type { RedisConnections } from '@muster/kit/redis/connection';
-import { LRUCache } from 'lru-cache';
 import { createTouchBuffer, createTouchThrottle } from './activity.ts';
 import { type CredentialHeaders, type CredentialStatus, firstLiveSession, readCredential } from './credential.ts';
-import { createRejectedTokens, evaluateSession, type SessionDecision } from './session-decision.ts';
+import { createSessionCache } from './session-cache.ts';
+import {
+  createRejectedTokens,
+  evaluateSession,
+  type SessionDecision,
+  SNAPSHOT_TIMEOUT_MS,
+} from './session-decision.ts';
 import { createSessionEventsSubscriber } from './session-events-subscriber.ts';
 import { createSnapshotStore, type Snapshot } from './session-snapshot.ts';
 import { createSessionSource } from './session-source.ts';
-import { createSingleFlight } from './single-flight.ts';
-import { checkClocks, isRotationOpen } from './snapshot-check.ts';
-import { createTokenSigner, hashSecret, type SessionId, type VerifiedToken } from './token.ts';
+import { createTokenSigner } from './token.ts';
 
 /** Requirements beyond a live session. */
 export interface Requirements {
@@ -63,50 +65,25 @@ const CACHE_MS = 5_000;
 export const createSessionVerifier = (options: SessionVerifierOptions): SessionVerifier => {
   const { redis, clock, log, metrics } = options;
   const signer = createTokenSigner(options.sessionSecrets);
-  const cache = new LRUCache<SessionId, Remembered>({
-    max: Math.max(1, options.cacheSize ?? CACHE_SIZE),
-    ttl: options.cacheMs ?? CACHE_MS,
+  const cache = createSessionCache<Snapshot>({
+    clock,
+    max: options.cacheSize ?? CACHE_SIZE,
+    ttlMs: options.cacheMs ?? CACHE_MS,
+    // Without the bus no change would remove an entry.
+    isTrusted: () => subscriber.healthy(),
+    valueOf: (snapshot) => snapshot,
   });
-  const queries = createSingleFlight<SessionDecision>();
-  const forget = (id: SessionId): void => {
-    cache.delete(id);
-    queries.forget(id);
-  };
   const subscriber = createSessionEventsSubscriber({
     ...{ redis, clock, log, metrics },
-    onEnded: forget,
-    onChanged: ({ ids }) => ids.forEach(forget),
-    onLost: () => {
-      cache.clear();
-      queries.forgetAll();
-    },
+    onEnded: cache.forget,
+    onChanged: ({ ids }) => ids.forEach(cache.forget),
+    onLost: cache.forgetAll,
   });
   const decisionDeps = {
     ...{ clock, log },
-    snapshots: createSnapshotStore({ redis, clock }),
+    snapshots: createSnapshotStore({ redis, clock, readTimeoutMs: SNAPSHOT_TIMEOUT_MS }),
     source: createSessionSource(options.service),
     rejected: createRejectedTokens<SessionDecision>(),
-  };
-  const isCaching = (options.cacheSize ?? CACHE_SIZE) > 0;
-
-  const query = (text: string, token: SignedToken): Promise<SessionDecision> =>
-    queries.once(token, async (isUnchanged) => {
-      const decision = await evaluateSession(decisionDeps, token);
-      const mayKeep = isCaching && isUnchanged() && subscriber.healthy();
-      if (decision.is === 'live' && mayKeep && isSettled(decision.snapshot, token, clock)) {
-        cache.set(token.id, { digest: digestOf(text), snapshot: decision.snapshot });
-      }
-      return decision;
-    });
-  /**
-   * The session of a token that was verified before. This is what most requests of an application cost, so it computes
-   * one digest; the signature and the secret were compared when the token was remembered.
-   */
-  const fromMemory = (text: string): Snapshot | undefined => {
-    const known = cache.get(text.slice(0, ID_LENGTH) as SessionId);
-    // Without the bus no change would remove an entry.
-    if (known === undefined || !subscriber.healthy() || known.digest !== digestOf(text)) return undefined;
-    return checkClocks(known.snapshot, clock.now()) === undefined ? known.snapshot : undefined;
   };
   const count = createVerificationCounter(metrics);
   const recordActivity = createActivityRecorder(options);
@@ -115,11 +92,11 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
     return { result: applyRequirements(session, require, clock), source };
   };
   const check = async (text: string, require: Requirements): Promise<Verified> => {
-    const known = fromMemory(text);
+    const known = cache.find(text);
     if (known !== undefined) return pass(known, require, 'local');
     const token = signer.verify(text);
     if (!token.ok) return FORGED;
-    const decision = await query(text, token);
+    const decision = await cache.query(text, token, () => evaluateSession(decisionDeps, token));
     return decision.is === 'live' ? pass(decision.snapshot, require, decision.from) : rejectedBy(decision);
   };
   const checkAll = async (tokens: readonly string[], require: Requirements): Promise<VerifiedSession> =>
@@ -127,38 +104,20 @@ export const createSessionVerifier = (options: SessionVerifierOptions): SessionV
 
   return {
     cookieName: options.cookieName,
-    cached: () => cache.size,
+    cached: cache.size,
     verify: async (headers, require = NOTHING_REQUIRED) => {
       const { via, tokens } = readCredential(headers, options.cookieName);
       if (via === 'none' || via === 'ambiguous') {
         return count({ result: { ok: false, why: via }, source: 'local' });
       }
-      const known = fromMemory(tokens[0] ?? '');
+      const known = cache.find(tokens[0] ?? '');
       return known === undefined ? checkAll(tokens, require) : count(pass(known, require, 'local'));
     },
     [Symbol.asyncDispose]: () => subscriber[Symbol.asyncDispose](),
   };
 };
 
-type SignedToken = Extract<VerifiedToken, { ok: true }>;
-
-/** A live session, and the digest of the token that was verified for it: memory holds no token. */
-interface Remembered {
-  readonly digest: string;
-  readonly snapshot: Snapshot;
-}
-
 const NOTHING_REQUIRED: Requirements = {};
-const ID_LENGTH = 36;
-
-const digestOf = (token: string): string => hash('sha256', token, 'base64');
-
-/**
- * True for the current secret, once its first use after a rotation was reported. The previous secret is accepted for
- * seconds only, so it is not remembered.
- */
-const isSettled = (snapshot: Snapshot, { secret }: SignedToken, clock: Clock): boolean =>
-  hashSecret(secret).toString('base64url') === snapshot.secretHash && !isRotationOpen(snapshot, clock.now());
 
 /** Records the activity of sessions in Redis in the background, at most once per interval and session. */
 const createActivityRecorder = ({ redis, clock, log }: SessionVerifierOptions): ((session: Snapshot) => void) => {

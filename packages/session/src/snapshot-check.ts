@@ -17,8 +17,11 @@ export const checkSnapshot = (hash: Buffer, snapshot: Snapshot, now: number): Sn
   return why === undefined ? { ok: true, snapshot, secret } : { ok: false, why };
 };
 
+/** The part of a snapshot by which a session ends on its own. */
+export type SessionClocks = Pick<Snapshot, 'expiresAt' | 'idleSeconds' | 'lastSeenAt' | 'freshUntil'>;
+
 /** The first clock of a session that has run out; undefined if none has. */
-export const checkClocks = (snapshot: Snapshot, now: number): 'expired' | 'idle' | 'stale' | undefined => {
+export const checkClocks = (snapshot: SessionClocks, now: number): 'expired' | 'idle' | 'stale' | undefined => {
   if (now >= snapshot.expiresAt) return 'expired';
   if (isIdle(snapshot, now)) return 'idle';
   return now >= snapshot.freshUntil ? 'stale' : undefined;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createSecretKey, hash, type KeyObject } from 'node:crypto';
 import type { Random } from '@muster/kit/runtime';
 import { sign, unsign } from 'cookie-signature';
 import { v4 } from 'uuid';
@@ -38,12 +38,14 @@ export const newSecret = (random: Pick<Random, 'bytes'>): string =>
   Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url');
 
 /** SHA-256 of a secret, 32 bytes, as the stores keep it. */
-export const hashSecret = (secret: string): Buffer => createHash('sha256').update(secret).digest();
+export const hashSecret = (secret: string): Buffer => hash('sha256', secret, 'buffer');
 
 /** Signer whose first key signs and whose keys all verify. Throws a TypeError without a valid key. */
 export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
-  const first = requireSecrets(secrets);
-  const keys = [...secrets];
+  requireSecrets(secrets);
+  // Made once: a key made from text for each signature costs as much as the signature.
+  const keys = secrets.map((secret) => createSecretKey(secret, 'utf8'));
+  const [first] = keys as [KeyObject];
 
   return {
     issue: (id, secret) => sign(`${id}.${secret}`, first),
@@ -60,8 +62,8 @@ export const createTokenSigner = (secrets: readonly string[]): TokenSigner => {
   };
 };
 
-/** First of the secrets. Throws a TypeError for secrets that would reject every token, such as `SESSION_SECRETS` as one string. */
-const requireSecrets = (secrets: unknown): string => {
+/** Throws a TypeError for secrets that would reject every token, such as `SESSION_SECRETS` as one string. */
+const requireSecrets = (secrets: unknown): void => {
   if (!Array.isArray(secrets)) {
     throw new TypeError(
       `sessionSecrets: expected an array of strings, got ${typeof secrets}; SESSION_SECRETS is a list, split it at its commas`,
@@ -72,7 +74,5 @@ const requireSecrets = (secrets: unknown): string => {
   if (secrets.some((secret) => secret.includes(','))) {
     throw new TypeError('sessionSecrets: a secret holds a comma; SESSION_SECRETS is a list, split it at its commas');
   }
-  const [first] = secrets as string[];
-  if (first === undefined) throw new TypeError('sessionSecrets: expected at least one secret, got an empty array');
-  return first;
+  if (secrets.length === 0) throw new TypeError('sessionSecrets: expected at least one secret, got an empty array');
 };

@@ -10,9 +10,10 @@ import { createRefusalLog } from '@muster/kit/refusal-log';
 import { VERSION } from '@muster/kit/run-service';
 import type { Runtime } from '@muster/kit/runtime';
 import type { ClientId } from '@muster/protocol/ids';
-import { createRejectedTokens, type SessionDecision } from '@muster/session/session-decision';
+import { createSessionCache } from '@muster/session/session-cache';
+import { createRejectedTokens, type SessionDecision, SNAPSHOT_TIMEOUT_MS } from '@muster/session/session-decision';
 import { createSessionEventsSubscriber } from '@muster/session/session-events-subscriber';
-import { createSnapshotStore } from '@muster/session/session-snapshot';
+import { createSnapshotStore, type Snapshot } from '@muster/session/session-snapshot';
 import { createSessionSource } from '@muster/session/session-source';
 import { createTicketStore } from '@muster/session/tickets';
 import { createTokenSigner } from '@muster/session/token';
@@ -32,6 +33,7 @@ import type { GatewayConfig } from './config/index.ts';
 import type { AnyConnection } from './core/connection/any-connection.ts';
 import { createEngine, type GatewayEngine, TICK_MS } from './core/engine.ts';
 import { createNamespaces, DEFAULT_OPTIONS, type NamespaceTable, openNamespaces } from './core/namespaces.ts';
+import type { ClientIdentity } from './core/ports.ts';
 import { connectionStatsOf, createGatewayMetrics, createLimitLog, type GatewayMetrics } from './metrics.ts';
 
 /** Interval of the position check, ±10 %. */
@@ -43,7 +45,7 @@ export const composeGateway = (config: GatewayConfig, runtime: Runtime, redis: R
   const { clock, random, log } = runtime;
   const stack = new AsyncDisposableStack();
   let current = config;
-  const registry = createSessionRegistry();
+  const registry = createSessionRegistry((id) => sessions.cache.forget(id));
   const groups = composeGroups(config, log);
   const jwtAuthenticator = composeJwtAuthenticator(config, runtime, metrics);
   const state = () => ({
@@ -56,7 +58,10 @@ export const composeGateway = (config: GatewayConfig, runtime: Runtime, redis: R
   });
   const instruments = createGatewayMetrics(metrics, state, createLimitLog(log, clock));
   const sessions = stack.use(
-    composeSessions(config, runtime, redis, metrics, { registry, instruments, jwtAuthenticator }),
+    composeSessions(config, runtime, redis, metrics, {
+      ...{ registry, instruments, jwtAuthenticator },
+      isBusDeaf: () => engine.bus.fault() !== undefined,
+    }),
   );
   const handshakeQueue = composeHandshakeQueue(config, sessions.authenticator, runtime, instruments);
   const rejections = createRejectedCredentials(metrics, createRefusalLog(log));
@@ -225,6 +230,8 @@ interface SessionParts {
   readonly registry: SessionRegistry;
   readonly instruments: GatewayMetrics;
   readonly jwtAuthenticator: JwtAuthenticator;
+  /** True while the bus of the groups does not deliver the loopback probe. */
+  isBusDeaf(): boolean;
 }
 
 /** Authentication by sessions, and what ends or changes the sessions of open connections. */
@@ -233,22 +240,32 @@ const composeSessions = (
   { clock, random, log }: Runtime,
   redis: RedisConnections,
   metrics: Metrics,
-  { registry, instruments, jwtAuthenticator }: SessionParts,
+  { registry, instruments, jwtAuthenticator, isBusDeaf }: SessionParts,
 ) => {
   let signer = createTokenSigner(config.sessionSecrets);
   let { tenantHosts } = config;
   const stack = new AsyncDisposableStack();
-  const snapshots = createSnapshotStore({ redis, clock });
+  const identityOf = (snapshot: Snapshot) => identityOfSession(snapshot, config.access.isInsecure);
+  const snapshots = createSnapshotStore({ redis, clock, readTimeoutMs: SNAPSHOT_TIMEOUT_MS });
+  const cache = createSessionCache<ClientIdentity>({
+    clock,
+    max: config.maxConnections,
+    ttlMs: config.verifiedSessionMs,
+    isTrusted: () => subscriber.healthy() && !isBusDeaf(),
+    valueOf: identityOf,
+  });
   const source = createSessionSource({ urls: config.sessionServiceUrls, apiKey: config.internalApiKey });
   const subscriber = stack.use(
     createSessionEventsSubscriber({
       ...{ redis, clock, log, metrics },
       onEnded: registry.end,
       onChanged: (change) => {
+        change.ids.forEach(cache.forget);
         if (change.k === 'upd') void revalidation.checkChanged(change.ids);
         else if (isPrivilegeChange(change.why)) for (const id of change.ids) registry.renew(id, change.why);
       },
       onLost: () => {
+        cache.forgetAll();
         // Redis may have lost the presence of sessions, too.
         registry.markChanged(registry.ids());
         void revalidation.checkAll();
@@ -257,12 +274,12 @@ const composeSessions = (
   );
   const revalidation = stack.use(
     createSessionRevalidation({
-      ...{ registry, snapshots, source, log, isBusHealthy: subscriber.healthy },
+      ...{ registry, cache, snapshots, source, log, identityOf, isBusHealthy: subscriber.healthy },
       onLive: createSessionActivity({ redis, clock, log }),
-      identityOf: (snapshot) => identityOfSession(snapshot, config.access.isInsecure),
     }),
   );
   return {
+    cache,
     authenticator: createAuthenticator({
       signer: { issue: (id, secret) => signer.issue(id, secret), verify: (token) => signer.verify(token) },
       tenantHosts: {
@@ -272,7 +289,7 @@ const composeSessions = (
       isInsecure: config.access.isInsecure,
       tickets: createTicketStore({ redis, random }),
       rejected: createRejectedTokens<SessionDecision>(),
-      ...{ jwtAuthenticator, registry, snapshots, source, clock, log },
+      ...{ jwtAuthenticator, registry, cache, snapshots, source, clock, log },
       onResult: instruments.sessionChecked,
     }),
     checkSource: source.ping,
@@ -281,6 +298,8 @@ const composeSessions = (
       identity === undefined || tenantHosts.admits(host, identity.tenant),
     reload: (next: GatewayConfig): void => {
       signer = createTokenSigner(next.sessionSecrets);
+      // Tokens with a removed secret are rejected at once.
+      cache.forgetAll();
       tenantHosts = next.tenantHosts;
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),

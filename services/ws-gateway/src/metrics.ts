@@ -65,9 +65,11 @@ export const createGatewayMetrics = (
   gauges(metrics, state);
   const traffic = trafficMetrics(metrics);
   const handshakes = metrics.counter('gateway_handshakes_total');
+  const handshakesOf = labelled((result: HandshakeResult) => handshakes.with({ result }));
   const handshakeSeconds = metrics.histogram('gateway_handshake_duration_seconds').with({});
   const disconnects = metrics.counter('gateway_disconnects_total');
   const validations = metrics.counter('session_validations_total');
+  const validLocally = validations.with({ result: 'live', source: 'local' });
   const remaining = metrics.gauge('gateway_drain_remaining_connections').with({});
   const waits = metrics.histogram('gateway_admission_wait_seconds').with({});
   const limits = metrics.counter('gateway_rate_limited_total');
@@ -80,13 +82,16 @@ export const createGatewayMetrics = (
       onLimited(scope, { user: identity?.user, session: identity?.sessionId });
     },
     handshake: (result, seconds) => {
-      handshakes.inc({ result });
+      handshakesOf(result).inc();
       handshakeSeconds.observe(seconds);
     },
     disconnected: (initiator, code) => {
       disconnects.inc({ initiator, code: KNOWN_CODES.has(code) ? String(code) : 'other' });
     },
-    sessionChecked: (result, source) => validations.inc({ result, source }),
+    sessionChecked: (result, source) => {
+      if (result === 'live' && source === 'local') validLocally.inc();
+      else validations.inc({ result, source });
+    },
     handshakeWaited: (seconds) => waits.observe(seconds),
     limitReached: (scope, client = {}) => {
       limits.inc({ scope });
@@ -190,8 +195,8 @@ const recoveryMetrics = (metrics: Metrics): Pick<EngineMetrics, 'gap' | 'recover
 };
 
 /** Caches the child of each label value: hot code does not look it up by a label object. */
-const labelled = <T>(make: (value: string) => T): ((value: string) => T) => {
-  const children = new Map<string, T>();
+const labelled = <T, V extends string = string>(make: (value: V) => T): ((value: V) => T) => {
+  const children = new Map<V, T>();
   return (value) => {
     const known = children.get(value);
     if (known !== undefined) return known;

@@ -1,4 +1,5 @@
 import { type CredentialStatus, firstLiveSession } from '@muster/session/credential';
+import type { SessionCache } from '@muster/session/session-cache';
 import {
   evaluateSession,
   evaluateTicket,
@@ -8,7 +9,8 @@ import {
 import type { Snapshot } from '@muster/session/session-snapshot';
 import type { TenantHosts } from '@muster/session/tenant-hosts';
 import { isTicket, type TicketStore } from '@muster/session/tickets';
-import type { SessionId, TokenSigner } from '@muster/session/token';
+import type { SessionId, TokenSigner, VerifiedToken } from '@muster/session/token';
+import type { MaybePromise } from '../core/maybe-promise.ts';
 import type {
   AuthenticationResult,
   ClientIdentity,
@@ -23,6 +25,8 @@ import type { SessionRegistry } from './session-registry.ts';
 export interface AuthenticatorDeps extends SessionDecisionDeps {
   readonly signer: TokenSigner;
   readonly registry: SessionRegistry;
+  /** Identities of sessions that were checked recently. */
+  readonly cache: SessionCache<ClientIdentity>;
   readonly tickets: Pick<TicketStore, 'redeem'>;
   /** Authenticates JSON Web Tokens of the application, and anonymous clients. */
   readonly jwtAuthenticator: JwtAuthenticator;
@@ -41,66 +45,53 @@ export interface Authenticator extends SessionAuthenticator {
 
 const GUEST_NAME_LENGTH = 8;
 
-/** Checks the signature, then Redis, then the session service. No I/O for an invalid signature; a ticket is redeemed once. */
+/**
+ * Checks the cache, then the signature, then Redis, then the session service. No I/O for an invalid signature; a ticket is redeemed
+ * once.
+ */
 export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
   const { signer, registry } = deps;
 
   /** Registers the holder before the look-up, so that an end announced during it reaches the holder. */
-  const checkSession = async (
-    id: SessionId,
-    { host }: PresentedCredential,
-    holder: SessionHolder,
-    evaluate: () => Promise<SessionDecision>,
-  ): Promise<AuthenticationResult> => {
-    registry.hold(id, holder);
-    const found = await evaluate();
-    // At the host of another tenant a session is unknown, live or ended.
-    const tenant = tenantIn(found);
-    const isForeign = tenant.isKnown && !deps.tenantHosts.admits(host, tenant.name);
-    const checked: SessionDecision = isForeign ? { is: 'invalid', from: 'service' } : found;
-    deps.onResult(checked.is, checked.from);
-    if (checked.is !== 'live') registry.release(id, holder);
-    return resultOf(checked, deps.isInsecure);
-  };
-
-  const authenticateTicket = async (
-    ticket: string,
+  const checkSession = (
+    text: string,
+    token: Extract<VerifiedToken, { ok: true }>,
     shown: PresentedCredential,
     holder: SessionHolder,
   ): Promise<AuthenticationResult> => {
-    try {
-      const redeemed = await deps.tickets.redeem(ticket, shown.origin);
-      if (redeemed !== undefined)
-        return await checkSession(redeemed.id, shown, holder, () => evaluateTicket(deps, redeemed));
-    } catch (error) {
-      deps.log.debug({ error }, 'session.ticket_failed');
-      deps.onResult('unavailable', 'redis');
-      return { ok: false, why: 'unavailable' };
-    }
-    deps.onResult('invalid', 'redis');
-    return { ok: false, why: 'invalid' };
+    registry.hold(token.id, holder);
+    const query = deps.cache.query(text, token, () => evaluateSession(deps, token));
+    return query.then((found) => conclude(deps, token.id, shown, holder, found));
   };
-
   /** Distinguishes tickets, JSON Web Tokens and session tokens by their form, before any look-up. */
   const authenticateToken = (
     text: string,
     shown: PresentedCredential,
     holder: SessionHolder,
-  ): AuthenticationResult | Promise<AuthenticationResult> => {
-    if (isTicket(text)) return authenticateTicket(text, shown, holder);
+  ): MaybePromise<AuthenticationResult> => {
+    const identity = deps.cache.find(text);
+    if (identity?.sessionId !== undefined && deps.tenantHosts.admits(shown.host, identity.tenant)) {
+      registry.hold(identity.sessionId, holder);
+      deps.onResult('live', 'local');
+      return { ok: true, identity };
+    }
+    if (isTicket(text)) return authenticateTicket(deps, text, shown, holder);
     if (isJwt(text)) return deps.jwtAuthenticator.authenticate(text, shown.host);
     const token = signer.verify(text);
-    if (token.ok) return checkSession(token.id, shown, holder, () => evaluateSession(deps, token));
+    if (token.ok) return checkSession(text, token, shown, holder);
     deps.onResult('invalid', 'local');
     return FORGED;
   };
 
   return {
     hasValidSignature: (tokens) => tokens.some((token) => signer.verify(token).ok),
-    authenticate: async (shown, holder) => {
-      if (shown.tokens.length === 0) return deps.jwtAuthenticator.authenticateAnonymous(shown.host);
-      const result = await firstLiveSession(shown.tokens, (token) => authenticateToken(token, shown, holder), statusOf);
-      return result ?? INVALID;
+    authenticate: (shown, holder) => {
+      const [first, ...others] = shown.tokens;
+      if (first === undefined) return deps.jwtAuthenticator.authenticateAnonymous(shown.host);
+      // The usual case: one token decides by itself.
+      if (others.length === 0) return authenticateToken(first, shown, holder);
+      const check = (token: string) => authenticateToken(token, shown, holder);
+      return firstLiveSession(shown.tokens, check, statusOf).then((result) => result ?? INVALID);
     },
     refresh: deps.jwtAuthenticator.refresh,
     transfer: (id, from, to) => {
@@ -112,6 +103,44 @@ export const createAuthenticator = (deps: AuthenticatorDeps): Authenticator => {
       if (id !== undefined) registry.release(id, holder);
     },
   };
+};
+
+/** The result of a look-up. The holder of a session that is not live is released. */
+const conclude = (
+  { registry, tenantHosts, onResult, isInsecure }: AuthenticatorDeps,
+  id: SessionId,
+  { host }: PresentedCredential,
+  holder: SessionHolder,
+  found: SessionDecision,
+): AuthenticationResult => {
+  const tenant = tenantIn(found);
+  // At the host of another tenant a session is unknown, live or ended.
+  const isForeign = tenant.isKnown && !tenantHosts.admits(host, tenant.name);
+  const checked: SessionDecision = isForeign ? { is: 'invalid', from: 'service' } : found;
+  onResult(checked.is, checked.from);
+  if (checked.is !== 'live') registry.release(id, holder);
+  return resultOf(checked, isInsecure);
+};
+
+const authenticateTicket = async (
+  deps: AuthenticatorDeps,
+  ticket: string,
+  shown: PresentedCredential,
+  holder: SessionHolder,
+): Promise<AuthenticationResult> => {
+  try {
+    const redeemed = await deps.tickets.redeem(ticket, shown.origin);
+    if (redeemed !== undefined) {
+      deps.registry.hold(redeemed.id, holder);
+      return conclude(deps, redeemed.id, shown, holder, await evaluateTicket(deps, redeemed));
+    }
+  } catch (error) {
+    deps.log.debug({ error }, 'session.ticket_failed');
+    deps.onResult('unavailable', 'redis');
+    return { ok: false, why: 'unavailable' };
+  }
+  deps.onResult('invalid', 'redis');
+  return { ok: false, why: 'invalid' };
 };
 
 const INVALID: AuthenticationResult = { ok: false, why: 'invalid' };

@@ -1,4 +1,5 @@
-import type { SessionHolder } from '../core/ports.ts';
+import { andThen } from '../core/maybe-promise.ts';
+import type { AuthenticationResult, SessionHolder } from '../core/ports.ts';
 import { userKeyOf } from '../core/ports.ts';
 import type { Authenticator } from './authenticator.ts';
 
@@ -49,26 +50,28 @@ export const withConnectionLimits = (deps: ConnectionLimitsDeps): Authenticator 
     if (keys.session !== undefined) add(sessions, keys.session, holder);
   };
 
+  const limited = (result: AuthenticationResult, holder: SessionHolder): AuthenticationResult => {
+    if (!result.ok) return result;
+    const { identity } = result;
+    const session = identity.sessionId;
+    const user = identity.user === '' ? '' : userKeyOf(identity);
+    const reached = reachedScope(user, session);
+    if (reached === undefined) {
+      addHolder(holder, { user, session });
+      return result;
+    }
+    // Connections left over from a lost network do not answer this ping, and are closed with 3012.
+    const holders = reached === 'user' ? users.get(user) : sessions.get(session ?? '');
+    for (const one of holders ?? []) one.probe?.();
+    authenticator.release(session, holder);
+    deps.onRefused(reached, { user: identity.user, session });
+    return { ok: false, why: 'limit_reached' };
+  };
+
   return {
     ...authenticator,
-    authenticate: async (shown, holder) => {
-      const result = await authenticator.authenticate(shown, holder);
-      if (!result.ok) return result;
-      const { identity } = result;
-      const session = identity.sessionId;
-      const user = identity.user === '' ? '' : userKeyOf(identity);
-      const reached = reachedScope(user, session);
-      if (reached === undefined) {
-        addHolder(holder, { user, session });
-        return result;
-      }
-      // Connections left over from a lost network do not answer this ping, and are closed with 3012.
-      const holders = reached === 'user' ? users.get(user) : sessions.get(session ?? '');
-      for (const one of holders ?? []) one.probe?.();
-      authenticator.release(session, holder);
-      deps.onRefused(reached, { user: identity.user, session });
-      return { ok: false, why: 'limit_reached' };
-    },
+    authenticate: (shown, holder) =>
+      andThen(authenticator.authenticate(shown, holder), (result) => limited(result, holder)),
     transfer: (id, from, to) => {
       const keys = keysByHolder.get(from);
       if (keys !== undefined) {

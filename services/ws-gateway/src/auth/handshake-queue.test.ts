@@ -38,6 +38,7 @@ const queueUnderTest = (options: { concurrency?: number; maxWaiting?: number } =
       release: () => {},
       authenticate: ({ tokens }) => {
         started.push(tokens[0] ?? '');
+        if (tokens[0] === 'known') return IN;
         return new Promise((resolve) => finish.push(() => resolve(IN)));
       },
     },
@@ -119,4 +120,18 @@ test('[AD2] [AD3] given an estimated wait longer than clients wait, when another
   while (!queue.isFull()) void come('y');
   expect(queue.waiting()).toBeLessThan(10);
   expect(queue.retryAfterS()).toBeGreaterThan(4);
+});
+
+test('[AD5] given a check that needs no store, when it arrives, then it is answered at once and takes no slot', async () => {
+  const { come, started, queue, finishOne } = queueUnderTest({ concurrency: 1 });
+  expect(come('known')).toEqual(IN);
+  void come('a');
+  expect(queue.waiting()).toBe(0);
+  // Behind others it keeps its position.
+  const [known, next] = [come('known'), come('b')];
+  await finishOne();
+  expect(await known).toEqual(IN);
+  expect(started).toEqual(['known', 'a', 'known', 'b']);
+  await finishOne();
+  expect(await next).toEqual(IN);
 });

@@ -1,4 +1,5 @@
 import type { Clock } from '@muster/kit/clock';
+import type { MaybePromise } from '../core/maybe-promise.ts';
 import type { AuthenticationResult } from '../core/ports.ts';
 import type { Authenticator } from './authenticator.ts';
 
@@ -31,7 +32,10 @@ interface Waiting {
   refuse(): void;
 }
 
-/** A bounded FIFO queue in front of an authenticator: a storm of clients is served at the pace of the stores. */
+/**
+ * A bounded FIFO queue in front of an authenticator: a storm of clients is served at the pace of the stores. A check that needs no
+ * store takes no slot.
+ */
 export const createHandshakeQueue = (deps: HandshakeQueueDeps) => {
   const { authenticator, clock, concurrency } = deps;
   /** Entries before index `next` are done. */
@@ -67,31 +71,31 @@ export const createHandshakeQueue = (deps: HandshakeQueueDeps) => {
     }
   };
 
-  const run = async (work: () => Promise<AuthenticationResult>): Promise<AuthenticationResult> => {
-    active += 1;
+  const run = (work: () => MaybePromise<AuthenticationResult>): MaybePromise<AuthenticationResult> => {
     const startedAt = clock.monotonic();
-    try {
-      return await work();
-    } finally {
+    const result = work();
+    if (!(result instanceof Promise)) return result;
+    active += 1;
+    return result.finally(() => {
       active -= 1;
       meanMs += (clock.monotonic() - startedAt - meanMs) * WEIGHT;
       startNext();
-    }
+    });
   };
   const refuse = (): AuthenticationResult => {
     deps.onRefused();
     return { ok: false, why: 'unavailable' };
   };
 
-  const authenticate: Authenticator['authenticate'] = async (credential, holder) => {
+  const authenticate: Authenticator['authenticate'] = (credential, holder) => {
     const work = () => authenticator.authenticate(credential, holder);
     if (active < concurrency && waiting() === 0) return run(work);
     if (isFull()) return refuse();
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       queue.push({
         since: clock.monotonic(),
         isGone: () => holder.isClosed === true,
-        start: () => void run(work).then(resolve, reject),
+        start: () => resolve(run(work)),
         refuse: () => resolve(refuse()),
       });
     });

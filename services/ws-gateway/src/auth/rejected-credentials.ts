@@ -1,5 +1,6 @@
 import type { Metrics } from '@muster/kit/metrics';
 import type { Refusal, RefusalLog } from '@muster/kit/refusal-log';
+import { andThen } from '../core/maybe-promise.ts';
 import type { AuthenticationResult, SessionAuthenticator } from '../core/ports.ts';
 
 /** Where a credential was presented: the upgrade, the `connect` command, or a call of the server API. */
@@ -27,15 +28,15 @@ export const withRejectionLog = <A extends SessionAuthenticator>(
   rejected: Pick<RejectedCredentials, 'record'>,
 ): A => ({
   ...authenticator,
-  authenticate: async (shown, holder) => {
-    const result = await authenticator.authenticate(shown, holder);
-    // An unavailable store is not a rejection; it is logged where it occurs.
-    if (!result.ok && result.why !== 'unavailable') {
-      const { id } = holder as { readonly id?: string };
-      rejected.record('connect', { reason: reasonOf(result), client: id, origin: shown.origin });
-    }
-    return result;
-  },
+  authenticate: (shown, holder) =>
+    andThen(authenticator.authenticate(shown, holder), (result) => {
+      // An unavailable store is not a rejection; it is logged where it occurs.
+      if (!result.ok && result.why !== 'unavailable') {
+        const { id } = holder as { readonly id?: string };
+        rejected.record('connect', { reason: reasonOf(result), client: id, origin: shown.origin });
+      }
+      return result;
+    }),
 });
 
 const reasonOf = (result: Exclude<AuthenticationResult, { ok: true }>): string => {

@@ -4,8 +4,11 @@ import type { ClientIdentity, SessionHolder } from '../core/ports.ts';
 /** Connections by session, including upgrades and connections whose session is still being checked. */
 export type SessionRegistry = ReturnType<typeof createSessionRegistry>;
 
-/** An empty registry. A session with one connection, the usual case, needs no set. */
-export const createSessionRegistry = () => {
+/**
+ * An empty registry. A session with one connection, the usual case, needs no set. `onChanged` is called for each session that has
+ * ended or changed, whether it has a connection or not.
+ */
+export const createSessionRegistry = (onChanged: (id: SessionId) => void = () => {}) => {
   const held = new Map<SessionId, SessionHolder | Set<SessionHolder>>();
   const changed = new Set<SessionId>();
   const holdersOf = (id: SessionId): readonly SessionHolder[] => {
@@ -36,13 +39,17 @@ export const createSessionRegistry = () => {
     },
     release,
     /** Ends every holder of this session and removes them. Returns their number. */
-    end: (id: SessionId, why: string): number => notifyAndForget(id, (holder) => holder.endSession(why)),
+    end: (id: SessionId, why: string): number => {
+      onChanged(id);
+      return notifyAndForget(id, (holder) => holder.endSession(why));
+    },
     /**
      * Notifies every holder that the privileges of this session changed, and removes them. With a revision, only holders of an
      * older one: a repeated poll must not close connections that have authenticated again, or are doing so with the newest
      * revision. Returns their number.
      */
     renew: (id: SessionId, why: string, rev?: number): number => {
+      onChanged(id);
       if (rev === undefined) return notifyAndForget(id, (holder) => holder.renewSession(why));
       const old = holdersOf(id).filter((one) => one.identity !== undefined && isOlder(one, rev));
       for (const holder of old) {

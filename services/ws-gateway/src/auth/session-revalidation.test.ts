@@ -11,19 +11,25 @@ const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => sile
 const revalidationOf = (
   reads: Record<string, SnapshotRead | 'fault'>,
   answers: Record<string, SessionSourceResult> = {},
+  cachedOnly: readonly string[] = [],
 ) => {
   const registry = createSessionRegistry();
   const ended: string[] = [];
   const touched: string[] = [];
-  for (const id of Object.keys(reads)) {
+  for (const id of Object.keys(reads).filter((one) => !cachedOnly.includes(one))) {
     registry.hold(id as SessionId, {
       endSession: (why) => void ended.push(`${id} ${why}`),
       renewSession: () => {},
       reviseSession: () => {},
     });
   }
+  const compared: (readonly [ids: readonly SessionId[], live: readonly string[]])[] = [];
   const revalidation = createSessionRevalidation({
     registry,
+    cache: {
+      ids: () => cachedOnly as SessionId[],
+      revalidate: (ids, found) => void compared.push([ids, found.map(({ id }) => id)]),
+    },
     snapshots: {
       readMany: async (ids) =>
         ids.map((id) => {
@@ -41,7 +47,7 @@ const revalidationOf = (
     isBusHealthy: () => true,
     identityOf: ({ id, rev }) => ({ tenant: 'default', sessionId: id, user: 'ann', expiresAt: 0, rev }),
   });
-  return { revalidation, ended, touched };
+  return { revalidation, ended, touched, compared };
 };
 const live = (id: string): SnapshotRead => ({ is: 'live', snapshot: { id: id as SessionId } as Snapshot });
 
@@ -75,6 +81,20 @@ test('[GS21] given stores that do not answer, when sessions are compared, then n
 test('[GS9] given a session with an open socket, when it is compared, then its activity is recorded', async () => {
   const { revalidation, touched } = revalidationOf({ a: live('a'), b: { is: 'missing' } });
   await revalidation.checkAll();
+  expect(touched).toEqual(['a']);
+  revalidation[Symbol.dispose]();
+});
+
+test('[GS24] given recently checked sessions without a connection, when sessions are compared, then they are too, and are not activity', async () => {
+  const reads = { a: live('a'), b: live('b'), c: { is: 'ended', reason: 'admin' } } as const;
+  const { revalidation, touched, compared } = revalidationOf(reads, {}, ['b', 'c']);
+  await revalidation.checkAll();
+  expect(compared).toEqual([
+    [
+      ['a', 'b', 'c'],
+      ['a', 'b'],
+    ],
+  ]);
   expect(touched).toEqual(['a']);
   revalidation[Symbol.dispose]();
 });

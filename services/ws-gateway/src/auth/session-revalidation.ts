@@ -1,6 +1,7 @@
 import { every, type Stop, within } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import { oneAtATime } from '@muster/kit/periodic-job';
+import type { SessionCache } from '@muster/session/session-cache';
 import { isTombstone } from '@muster/session/session-decision';
 import type { Snapshot, SnapshotRead, SnapshotStore } from '@muster/session/session-snapshot';
 import type { SessionSource } from '@muster/session/session-source';
@@ -10,12 +11,14 @@ import type { SessionRegistry } from './session-registry.ts';
 
 export interface SessionRevalidationDeps {
   readonly registry: SessionRegistry;
+  /** Checked with the sessions of open connections, so that an unannounced end is found in the same time. */
+  readonly cache: Pick<SessionCache<ClientIdentity>, 'ids' | 'revalidate'>;
   readonly snapshots: Pick<SnapshotStore, 'readMany'>;
   readonly source: Pick<SessionSource, 'check' | 'recentChanges'>;
   readonly log: Logger;
   /** Identity and permissions of a session, from its snapshot. */
   identityOf(snapshot: Snapshot): ClientIdentity;
-  /** Called with the live sessions among those compared. */
+  /** Called with the live sessions among those compared that have a connection. */
   onLive(snapshots: readonly Snapshot[]): void;
   /** False while session events are not received. */
   isBusHealthy(): boolean;
@@ -48,7 +51,11 @@ export const createSessionRevalidation = (deps: SessionRevalidationDeps) => {
   const unread = new Map<SessionId, number>();
 
   const revalidate = async (): Promise<void> => {
-    for (const ids of batches([...registry.ids()])) deps.onLive((await compare(deps, ids)).live);
+    for (const ids of batches([...new Set([...registry.ids(), ...deps.cache.ids()])])) {
+      const { live } = await compare(deps, ids);
+      deps.cache.revalidate(ids, live, registry.has);
+      deps.onLive(live.filter(({ id }) => registry.has(id)));
+    }
   };
   const checkAll = oneAtATime(() =>
     revalidate().catch((error: unknown) => log.warn({ error }, 'session.revalidation_failed')),

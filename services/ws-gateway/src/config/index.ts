@@ -97,6 +97,11 @@ export const settings = z.object({
   HANDSHAKE_CONCURRENCY: field
     .count(64, { min: 1, max: 10_000 })
     .describe('concurrent credential checks; further checks wait in a FIFO queue'),
+  VERIFIED_SESSION_MS: field
+    .ms(60_000, { min: 0, max: 600_000 })
+    .describe(
+      'time for which a session that was checked needs no check when its client reconnects, while every change of sessions is received; 0 checks every time',
+    ),
   WRITE_TIMEOUT_MS: field
     .ms(20_000, { min: 100 })
     .describe(

@@ -1,6 +1,7 @@
 import type { Payload } from '@muster/protocol/commands';
 import type { SessionGrant } from '@muster/session/grants';
 import type { SessionId } from '@muster/session/token';
+import type { MaybePromise } from './maybe-promise.ts';
 
 /** Notified by a {@link Wire}. */
 export interface WireOwner {
@@ -123,9 +124,9 @@ export interface PresentedCredential {
 export interface SessionAuthenticator {
   /**
    * Redeems a ticket, or checks the tokens in order; the first live one decides. The holder is notified of the session's end from
-   * before the check until {@link release}; after a rejection it is released already.
+   * before the check until {@link release}; after a rejection it is released already. Without a promise where no store is needed.
    */
-  authenticate(shown: PresentedCredential, holder: SessionHolder): Promise<AuthenticationResult>;
+  authenticate(shown: PresentedCredential, holder: SessionHolder): MaybePromise<AuthenticationResult>;
   /** Checks a further token of a client with a token; `none` where tokens are not configured. */
   refresh(token: string, host: string | undefined): Promise<AuthenticationResult>;
   /**

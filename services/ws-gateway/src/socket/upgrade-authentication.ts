@@ -5,7 +5,8 @@ import type { HandshakeQueue } from '../auth/handshake-queue.ts';
 import { newerRevision } from '../core/connection/any-connection.ts';
 import type { PlainConnectionTarget } from '../core/connection/plain-connection.ts';
 import type { GatewayEngine } from '../core/engine.ts';
-import type { ClientIdentity, PresentedCredential, SessionHolder } from '../core/ports.ts';
+import { andThen, type MaybePromise } from '../core/maybe-promise.ts';
+import type { AuthenticationResult, ClientIdentity, PresentedCredential, SessionHolder } from '../core/ports.ts';
 import { limitReached, RETRY_AFTER_S } from './address-limit.ts';
 import type { Handshake } from './handshake.ts';
 
@@ -20,29 +21,31 @@ export interface UpgradeAuthenticationDeps {
  * Authenticates an upgrade to the protocol endpoint: a bearer token in full, a cookie only by its signature, because `connect` may
  * bring a better credential. Throws {@link AppError}.
  */
-export const authenticateUpgrade = async (deps: UpgradeAuthenticationDeps, handshake: Handshake): Promise<void> => {
+export const authenticateUpgrade = (deps: UpgradeAuthenticationDeps, handshake: Handshake): MaybePromise<void> => {
   const { via, tokens } = handshake;
   if (via === 'cookie' && !deps.authenticator.hasValidSignature(tokens))
     throw new AppError('INVALID_TOKEN', { cause: new CredentialFault('signature') });
   if (via !== 'bearer') return;
   const holder = new PendingUpgrade();
-  const identity = await requireIdentity(deps, handshake, holder);
-  deps.authenticator.release(identity.sessionId, holder);
+  return andThen(requireIdentity(deps, handshake, holder), (identity) =>
+    deps.authenticator.release(identity.sessionId, holder),
+  );
 };
 
 /** Authenticates an upgrade to the plain endpoint and checks its permission for the group. Throws {@link AppError}. */
-export const authenticatePlainUpgrade = async (
+export const authenticatePlainUpgrade = (
   deps: UpgradeAuthenticationDeps,
   handshake: Handshake & { readonly address: string },
   group: GroupName,
-): Promise<{ identity: ClientIdentity; holder: PendingUpgrade }> => {
+): MaybePromise<{ identity: ClientIdentity; holder: PendingUpgrade }> => {
   const holder = new PendingUpgrade();
-  const identity = await requireIdentity(deps, handshake, holder);
-  const { host, address } = handshake;
-  const problem = groupProblem(deps, { identity, group, host, address });
-  if (problem === undefined) return { identity, holder };
-  deps.authenticator.release(identity.sessionId, holder);
-  throw problem;
+  return andThen(requireIdentity(deps, handshake, holder), (identity) => {
+    const { host, address } = handshake;
+    const problem = groupProblem(deps, { identity, group, host, address });
+    if (problem === undefined) return { identity, holder };
+    deps.authenticator.release(identity.sessionId, holder);
+    throw problem;
+  });
 };
 
 const groupProblem = (
@@ -57,12 +60,19 @@ const groupProblem = (
   return limitReached('This session has reached its limit of groups.');
 };
 
-const requireIdentity = async (
-  { authenticator, handshakeQueue }: UpgradeAuthenticationDeps,
+const requireIdentity = (
+  deps: UpgradeAuthenticationDeps,
   credential: PresentedCredential,
   holder: PendingUpgrade,
-): Promise<ClientIdentity> => {
-  const result = await authenticator.authenticate(credential, holder);
+): MaybePromise<ClientIdentity> =>
+  andThen(deps.authenticator.authenticate(credential, holder), (result) => identityIn(deps, result, holder));
+
+/** The identity of an accepted client. Throws {@link AppError}. */
+const identityIn = (
+  { handshakeQueue }: UpgradeAuthenticationDeps,
+  result: AuthenticationResult,
+  holder: PendingUpgrade,
+): ClientIdentity => {
   if (result.ok && holder.endReason === undefined) return result.identity;
   if (result.ok) throw new AppError('SESSION_ENDED', { extra: { reason: holder.endReason } });
   switch (result.why) {
@@ -122,8 +132,8 @@ class PendingUpgrade implements SessionHolder {
 }
 
 /** The `group` parameter of an upgrade to the plain endpoint. Throws {@link AppError}. */
-export const groupParameter = (url: URL): GroupName => {
-  const group = parseGroupName(url.searchParams.get('group') ?? '');
+export const groupParameter = (parameters: URLSearchParams): GroupName => {
+  const group = parseGroupName(parameters.get('group') ?? '');
   if (group === undefined) {
     throw new AppError('MALFORMED_REQUEST', {
       detail: '`group`: expected a group name of 1 to 255 printable ASCII characters.',

@@ -9,6 +9,7 @@ import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import type { HandshakeQueue } from '../auth/handshake-queue.ts';
 import { jsonCodec, protobufCodec } from '../core/connection/codec.ts';
 import type { GatewayEngine } from '../core/engine.ts';
+import { andThen, type MaybePromise } from '../core/maybe-promise.ts';
 import type { HandshakeResult } from '../metrics.ts';
 import { type AddressLimitDeps, createAddressLimit, RETRY_AFTER_S } from './address-limit.ts';
 import { type HandshakeRules, readHandshake, requireWebSocket } from './handshake.ts';
@@ -43,6 +44,7 @@ export interface SocketServerDeps extends AddressLimitDeps, UpgradeAuthenticatio
 }
 
 const PROTOCOL_PATH = '/connection/websocket';
+const PROTOCOL_TARGET = { pathname: PROTOCOL_PATH, searchParams: new URLSearchParams() };
 const PLAIN_PATH = '/ws';
 const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf';
 /** `muster` is for clients that offer only a ticket: browsers require that an offered subprotocol is selected. */
@@ -67,18 +69,18 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
       throw new AppError('OVERLOADED', { retryAfterS: deps.handshakeQueue.retryAfterS() });
   };
   /** Counts an upgrade against `MAX_CONNECTIONS` while its credential is checked. */
-  const whilePending = async <T>(work: Promise<T>): Promise<T> => {
+  const whilePending = <T>(work: MaybePromise<T>): MaybePromise<T> => {
+    if (!(work instanceof Promise)) return work;
     pending += 1;
-    try {
-      return await work;
-    } finally {
+    return work.finally(() => {
       pending -= 1;
-    }
+    });
   };
 
-  const upgrade = async (request: IncomingMessage, stream: Duplex, head: Buffer): Promise<void> => {
-    const url = new URL(request.url ?? '/', 'http://gateway');
-    if (url.pathname !== PROTOCOL_PATH && url.pathname !== PLAIN_PATH) throw new AppError('NOT_FOUND');
+  const upgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): MaybePromise<void> => {
+    const url = targetOf(request);
+    const { pathname, searchParams } = url;
+    if (pathname !== PROTOCOL_PATH && pathname !== PLAIN_PATH) throw new AppError('NOT_FOUND');
     requireWebSocket(request.method, request.headers);
     // An SDK sends this header empty, which ws would reject.
     if (request.headers['sec-websocket-protocol']?.trim() === '') delete request.headers['sec-websocket-protocol'];
@@ -86,41 +88,48 @@ export const serveSockets = (deps: SocketServerDeps): Disposable => {
     const address = addresses.add(request, stream);
     const handshake = readHandshake(request.headers, deps.rules);
 
-    if (url.pathname === PROTOCOL_PATH) {
-      await whilePending(authenticateUpgrade(deps, handshake));
-      sockets.handleUpgrade(request, stream, head, (socket) => {
-        const codec = isProtobuf(socket, url) ? protobufCodec : jsonCodec;
-        const pingsByFrame = url.searchParams.get('cf_ws_frame_ping_pong') === 'true';
-        const canMove = url.searchParams.get('moves') === 'true';
-        const wire = new SocketWire(socket, deps.writesDirectly);
-        attachReceiver(socket, engine.open(wire, { ...handshake, address, codec, pingsByFrame, canMove }));
-      });
-      return;
+    if (pathname === PROTOCOL_PATH) {
+      return andThen(whilePending(authenticateUpgrade(deps, handshake)), () =>
+        sockets.handleUpgrade(request, stream, head, (socket) => {
+          const codec = isProtobuf(socket, searchParams) ? protobufCodec : jsonCodec;
+          const pingsByFrame = searchParams.get('cf_ws_frame_ping_pong') === 'true';
+          const canMove = searchParams.get('moves') === 'true';
+          const wire = new SocketWire(socket, deps.writesDirectly);
+          attachReceiver(socket, engine.open(wire, { ...handshake, address, codec, pingsByFrame, canMove }));
+        }),
+      );
     }
-    const group = groupParameter(url);
-    const { identity, holder } = await whilePending(authenticatePlainUpgrade(deps, { ...handshake, address }, group));
-    sockets.handleUpgrade(request, stream, head, (socket) => {
-      const target = { identity, group, host: handshake.host, address };
-      const connection = engine.openPlain(new SocketWire(socket, deps.writesDirectly), target, holder);
-      attachReceiver(socket, connection);
-      holder.transfer();
-      connection.reviseSession(holder.newest(identity));
+    const group = groupParameter(searchParams);
+    const authenticated = whilePending(authenticatePlainUpgrade(deps, { ...handshake, address }, group));
+    return andThen(authenticated, ({ identity, holder }) => {
+      sockets.handleUpgrade(request, stream, head, (socket) => {
+        const target = { identity, group, host: handshake.host, address };
+        const connection = engine.openPlain(new SocketWire(socket, deps.writesDirectly), target, holder);
+        attachReceiver(socket, connection);
+        holder.transfer();
+        connection.reviseSession(holder.newest(identity));
+      });
+      // `handleUpgrade` makes no socket for a peer that has disconnected.
+      if (!holder.isTransferred) deps.authenticator.release(identity.sessionId, holder);
     });
-    // `handleUpgrade` makes no socket for a peer that has disconnected.
-    if (!holder.isTransferred) deps.authenticator.release(identity.sessionId, holder);
   };
 
   const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
     const startedAt = performance.now();
-    const seconds = () => (performance.now() - startedAt) / 1000;
+    const onAccepted = () => deps.onHandshake('accepted', (performance.now() - startedAt) / 1000);
+    const onRefused = (error: unknown) => {
+      const rejection = error instanceof AppError ? error : new AppError('INTERNAL', { cause: error });
+      deps.onHandshake(resultOf(rejection), (performance.now() - startedAt) / 1000);
+      reject(deps, request, stream, rejection);
+    };
     stream.on('error', ignore);
-    upgrade(request, stream, head)
-      .then(() => deps.onHandshake('accepted', seconds()))
-      .catch((error: unknown) => {
-        const rejection = error instanceof AppError ? error : new AppError('INTERNAL', { cause: error });
-        deps.onHandshake(resultOf(rejection), seconds());
-        reject(deps, request, stream, rejection);
-      });
+    try {
+      const work = upgrade(request, stream, head);
+      if (work instanceof Promise) work.then(onAccepted, onRefused);
+      else onAccepted();
+    } catch (error) {
+      onRefused(error);
+    }
   };
 
   server.on('upgrade', onUpgrade);
@@ -154,7 +163,11 @@ const requestIdIn = ({ headers }: IncomingMessage): string => {
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
 };
 
-const isProtobuf = (socket: WebSocket, { searchParams }: URL): boolean =>
+/** Path and parameters of a request; most requests are for the protocol endpoint, without parameters. */
+const targetOf = ({ url = '/' }: IncomingMessage): Pick<URL, 'pathname' | 'searchParams'> =>
+  url === PROTOCOL_PATH ? PROTOCOL_TARGET : new URL(url, 'http://gateway');
+
+const isProtobuf = (socket: WebSocket, searchParams: URLSearchParams): boolean =>
   socket.protocol === PROTOBUF_SUBPROTOCOL ||
   searchParams.get('format') === 'protobuf' ||
   searchParams.get('cf_protocol') === 'protobuf';

@@ -3,11 +3,12 @@ import { CloseCode, ReplyError } from '@muster/protocol/codes';
 import type { ClientCommand } from '@muster/protocol/commands';
 import { AppError } from '@muster/protocol/errors';
 import { isTooLarge } from '../group/publication-size.ts';
+import type { MaybePromise } from '../maybe-promise.ts';
 import type { EngineMetrics } from '../ports.ts';
 import type { Connection } from './connection.ts';
 
 /** Performs a command. A promise: the reply follows later; the dispatcher translates its rejection. */
-type Handler<Command> = (connection: Connection, command: Command) => Promise<void> | undefined;
+type Handler<Command> = (connection: Connection, command: Command) => MaybePromise<void>;
 
 /** One handler per method. */
 export type Handlers = {
@@ -60,8 +61,8 @@ export const createDispatcher = ({ handlers, metrics, log, maxMessageBytes }: Di
       connection.fail(command.id, ReplyError.TooManyRequests);
       return;
     }
-    const work = perform(handlers, connection, command);
-    if (work === undefined) return;
+    const work = attempt(connection, command);
+    if (!(work instanceof Promise)) return;
     // Its reply shares a write with those of the subscribe commands in the same frame.
     const sharesWrite = command.is === 'connect' && connection.waiting.length > 1;
     if (sharesWrite) connection.sendBuffer.startCommand();
@@ -73,6 +74,14 @@ export const createDispatcher = ({ handlers, metrics, log, maxMessageBytes }: Di
       onFailure(connection, command, error);
       settle();
     });
+  };
+
+  const attempt = (connection: Connection, command: ClientCommand): MaybePromise<void> => {
+    try {
+      return perform(handlers, connection, command);
+    } catch (error) {
+      onFailure(connection, command, error);
+    }
   };
 
   const onFailure = (connection: Connection, command: ClientCommand, error: unknown): void => {
@@ -121,7 +130,7 @@ const mustWait = ({ phase, memberships }: Connection, command: ClientCommand): b
   return memberships.get(command.channel)?.is === 'joining';
 };
 
-const perform = (handlers: Handlers, connection: Connection, command: ClientCommand): Promise<void> | undefined => {
+const perform = (handlers: Handlers, connection: Connection, command: ClientCommand): MaybePromise<void> => {
   switch (command.is) {
     case 'pong':
       connection.pong();

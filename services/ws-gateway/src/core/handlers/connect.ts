@@ -7,8 +7,9 @@ import { infoOf } from '../connection/any-connection.ts';
 import type { ClientQuotas } from '../connection/client-quotas.ts';
 import type { Connection } from '../connection/connection.ts';
 import { expiryOf } from '../group/subscribe-result.ts';
+import { andThen, type MaybePromise } from '../maybe-promise.ts';
 import type { AuthenticationResult, ClientIdentity, SessionAuthenticator } from '../ports.ts';
-import type { ServerSubscriptions } from '../server-subscriptions.ts';
+import type { ServerSubscriptionPlan, ServerSubscriptions } from '../server-subscriptions.ts';
 
 export interface ConnectDeps {
   readonly authenticator: SessionAuthenticator;
@@ -21,26 +22,28 @@ export interface ConnectDeps {
   readonly serverSubscriptions: Pick<ServerSubscriptions, 'plan' | 'joinAll'>;
 }
 
-/** `connect`: authenticates the client. A token in the command takes precedence over the credential of the upgrade. */
+/**
+ * `connect`: authenticates the client. A token in the command takes precedence over the credential of the upgrade. A client whose
+ * session was checked recently is accepted in the turn of its command.
+ */
 export const createConnect =
   (deps: ConnectDeps) =>
-  (connection: Connection, command: ConnectCommand): Promise<void> | undefined => {
-    if (connection.phase.is !== 'handshake') return void connection.rejectInput('second_connect');
+  (connection: Connection, command: ConnectCommand): MaybePromise<void> => {
+    if (connection.phase.is !== 'handshake') return connection.rejectInput('second_connect');
     const tokens = command.token === '' ? connection.upgrade.tokens : [command.token];
     connection.startConnecting();
-    return authenticate(deps, connection, command, tokens);
+    const credential = { tokens, origin: connection.upgrade.origin, host: connection.host };
+    return andThen(deps.authenticator.authenticate(credential, connection), (result) =>
+      conclude(deps, connection, command, result),
+    );
   };
 
-const authenticate = async (
+const conclude = (
   deps: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
-  tokens: readonly string[],
-): Promise<void> => {
-  const result = await deps.authenticator.authenticate(
-    { tokens, origin: connection.upgrade.origin, host: connection.host },
-    connection,
-  );
+  result: AuthenticationResult,
+): MaybePromise<void> => {
   if (connection.isClosed) {
     if (result.ok) deps.authenticator.release(result.identity.sessionId, connection);
     return;
@@ -50,16 +53,16 @@ const authenticate = async (
     deps.authenticator.release(undefined, connection);
     return connection.rejectConnect(command.id, ReplyError.Expired);
   }
-  await openSubscriptions(deps, connection, command, result.identity);
+  return planSubscriptions(deps, connection, command, result.identity);
 };
 
-/** Opens the server-side subscriptions, whose positions are part of the reply, and then replies. */
-const openSubscriptions = async (
+/** Plans the server-side subscriptions, whose positions are part of the reply, and replies when they are open. */
+const planSubscriptions = (
   deps: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
   identity: ClientIdentity,
-): Promise<void> => {
+): MaybePromise<void> => {
   const quota = deps.quotas.enter({ ...identity, address: connection.upgrade.address ?? '' }, connection);
   connection.quota = quota;
   const planned = deps.serverSubscriptions.plan(identity, command, quota);
@@ -72,8 +75,17 @@ const openSubscriptions = async (
   }
   const info = infoOf(connection.id, identity);
   if (planned.subscriptions.length === 0) return acceptClient(deps, connection, command, { identity, info });
+  return openSubscriptions(deps, connection, command, { identity, info, planned: planned.subscriptions });
+};
+
+const openSubscriptions = async (
+  deps: ConnectDeps,
+  connection: Connection,
+  command: ConnectCommand,
+  { identity, info, planned }: AcceptedClient & { readonly planned: readonly ServerSubscriptionPlan[] },
+): Promise<void> => {
   try {
-    const subs = await deps.serverSubscriptions.joinAll(connection, info, planned.subscriptions);
+    const subs = await deps.serverSubscriptions.joinAll(connection, info, planned);
     if (connection.isClosed) deps.authenticator.release(identity.sessionId, connection);
     else acceptClient(deps, connection, command, { identity, info, subs });
   } catch (error) {
@@ -102,15 +114,17 @@ const RETRYABLE = {
   unavailable: ReplyError.Internal,
 } as const;
 
+interface AcceptedClient {
+  readonly identity: ClientIdentity;
+  readonly info: ClientInfo;
+  readonly subs?: ReadonlyMap<string, SubscribeResult>;
+}
+
 const acceptClient = (
   { gateway, version, pingIntervalMs, clock }: ConnectDeps,
   connection: Connection,
   command: ConnectCommand,
-  accepted: {
-    readonly identity: ClientIdentity;
-    readonly info: ClientInfo;
-    readonly subs?: ReadonlyMap<string, SubscribeResult>;
-  },
+  accepted: AcceptedClient,
 ): void => {
   const { identity, info, subs } = accepted;
   const { user, sessionId } = identity;
@@ -127,7 +141,8 @@ const acceptClient = (
       ...(connection.pingsByFrame ? {} : { pingS: Math.max(1, Math.round(pingIntervalMs / 1000)), pong: true }),
     },
   });
-  connection.sendBuffer.release();
+  // Without held frames the reply shares the write of this turn.
+  if (connection.sendBuffer.isHolding) connection.sendBuffer.release();
   // Permissions may have changed meanwhile.
   connection.reviewPermissions();
 };
