@@ -107,6 +107,18 @@ export const FLEET = {
     },
     panel: { ...changes, by: ['channel', 'result'] },
   }),
+  fleet_rebalance_state: gauge('1 for the current state of the rebalance.', {
+    labels: { state: ['balanced', 'waiting', 'moving', 'blocked', 'paused'] },
+    panel: { ...changes, by: ['state'], as: 'max' },
+  }),
+  fleet_rebalance_decisions_total: counter('Decisions of the leader to move clients, by result.', {
+    labels: { result: ['issued', 'dry_run', 'refused', 'repeated', 'ineffective', 'failed'] },
+    zero: true,
+    panel: { ...changes, by: ['result'] },
+  }),
+  fleet_rebalance_moves_requested_total: counter('Moves of clients that gateways were requested to make.', {
+    panel: changes,
+  }),
   fleet_pod_deletion_cost_patches_total: counter('Patches of the deletion cost of gateway pods by result.', {
     labels: { result: ['ok', 'forbidden', 'not_found', 'timeout', 'error'] },
     zero: true,

@@ -153,6 +153,11 @@ const TABLE = {
   'target.resolution_failed': warn('An entry of TARGETS could not be resolved.'),
   'webhook.dropped': error('A webhook was not delivered within its retries and was dropped.'),
   'webhook.queue_unreadable': debug('The queue of webhooks could not be read from Redis.'),
+  'rebalance.decided': info('Gateways were requested to move clients; `gateways` has the number of each.'),
+  'rebalance.ineffective': warn(
+    'Moves did not reduce the imbalance, for example because of a load balancer that pins clients.',
+  ),
+  'rebalance.failed': warn('The requests to move clients could not be written to Redis.'),
   'kubernetes.pod_patch_failed': warn('The deletion cost of a pod could not be written; `result` is the reason.'),
   'kubernetes.pod_patch_recovered': info('The deletion costs of all pods were written again.'),
   'operator.directive': warn('An operator drained or resumed an instance.'),

@@ -84,6 +84,24 @@ export const settings = z.object({
   TENANT_HOSTS: field
     .listAs(createTenantHosts)
     .describe('hosts of tenants, the same as in the gateways; used by group streams and synthetic checks'),
+  REBALANCE: z
+    .enum(['on', 'off', 'dry-run'])
+    .default('on')
+    .describe(
+      'moves clients from full gateways to emptier gateways: `on`, `off`, or `dry-run`, which only records decisions',
+    ),
+  REBALANCE_AFTER_MS: field
+    .ms(60_000, { min: 1_000 })
+    .describe('duration of an imbalance after which clients are moved; younger connections stay'),
+  REBALANCE_SETTLE_MS: field
+    .ms(120_000, { min: 1_000 })
+    .describe('time without a gateway that joins or leaves, before clients are moved'),
+  REBALANCE_MOVES_PER_S: field
+    .count(100, { min: 1, max: 10_000 })
+    .describe('highest rate of moves in the fleet, per second'),
+  REBALANCE_COOLDOWN_MS: field
+    .ms(3_600_000, { min: 1_000 })
+    .describe('time for which a client is not moved again, and nothing is moved after moves without effect'),
   POD_DELETION_COST: field
     .onOff('off')
     .describe(
@@ -127,5 +145,14 @@ export const readConfig = (env: NodeJS.ProcessEnv) => {
     /** For requests of operators about groups; undefined: they are rejected. */
     serverApiKey: values.serverApiKeys?.[0],
     hasPlayground: values.playground,
+    rebalance: {
+      mode: values.rebalance,
+      settings: {
+        afterMs: values.rebalanceAfterMs,
+        settleMs: values.rebalanceSettleMs,
+        movesPerSecond: values.rebalanceMovesPerS,
+        cooldownMs: values.rebalanceCooldownMs,
+      },
+    },
   });
 };

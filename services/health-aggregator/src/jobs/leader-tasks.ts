@@ -14,11 +14,13 @@ import {
   type WriteOutcome,
 } from '../core/incidents.ts';
 import { createIncidentStore } from '../stores/incident-store.ts';
+import { createRebalanceRounds } from '../stores/rebalance-rounds.ts';
 import type { AggregatorKeys } from '../stores/redis-keys.ts';
 import { createUptimeStore } from '../stores/uptime-store.ts';
 import { IncidentRecorder } from './incident-recorder.ts';
 import { startLeaderElection } from './leader-election.ts';
 import { startPodDeletionCostJob } from './pod-deletion-cost-job.ts';
+import { startRebalanceJob } from './rebalance-job.ts';
 import { startSyntheticCheckJob } from './synthetic-check-job.ts';
 import { startUptimeRecorder } from './uptime-recorder.ts';
 
@@ -65,11 +67,7 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps) => {
   const history = createUptimeStore(redis, keys);
   const uptime = stack.use(startUptimeRecorder({ fleet, store: history, epoch: election.epoch, clock, log }));
   startSyntheticChecks(deps, election.epoch, stack);
-  if (config.podDeletionCost) {
-    const kubernetes = { url: config.kubernetesApiUrl, credentialsDirectory: config.kubernetesCredentialsDir };
-    const { podDeletionCostIntervalMs: intervalMs } = config;
-    stack.use(startPodDeletionCostJob({ ...deps, clock, log, kubernetes, intervalMs, epoch: election.epoch }));
-  }
+  startScaling(deps, election.epoch, stack);
   const work = async (): Promise<void> => {
     fleet.setLeader(election.leader());
     await recorder.synchronise();
@@ -99,6 +97,24 @@ export const startLeaderTasks = async (deps: LeaderTasksDeps) => {
     days: uptime.days,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+};
+
+const startScaling = (
+  { config, runtime: { clock, log }, fleet, redis, keys, metrics }: LeaderTasksDeps,
+  epoch: () => number | undefined,
+  stack: AsyncDisposableStack,
+): void => {
+  const { rebalance, podDeletionCostIntervalMs: intervalMs } = config;
+  const deps = { epoch, clock, log, fleet, metrics };
+  if (rebalance.mode !== 'off') {
+    const rounds = createRebalanceRounds(redis, keys, config.common.fleetName);
+    const { settings, mode } = rebalance;
+    stack.use(startRebalanceJob({ ...deps, settings, rounds, isDryRun: mode === 'dry-run' }));
+  }
+  if (config.podDeletionCost) {
+    const kubernetes = { url: config.kubernetesApiUrl, credentialsDirectory: config.kubernetesCredentialsDir };
+    stack.use(startPodDeletionCostJob({ ...deps, kubernetes, intervalMs }));
+  }
 };
 
 const startSyntheticChecks = (

@@ -4,6 +4,8 @@ export const aggregatorKeys = (prefix: string, fleet: string) => {
   return {
     leader: `${base}leader`,
     epoch: `${base}epoch`,
+    /** Plan of the present round of a rebalance. */
+    rebalanceRound: `${base}rebalance-round`,
     incidents: `${base}incidents`,
     incidentIndex: `${base}incidents:index`,
     incidentVersion: `${base}incidents:version`,
