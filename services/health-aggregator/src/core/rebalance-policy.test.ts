@@ -50,7 +50,7 @@ test.each([
   ['a full gateway', [1_200, 1_000, 1_000, 1_000, 1_000], true],
   ['a small difference', [1_100, 1_000, 1_000], false],
   ['few clients', [9, 0, 0], false],
-])('[RX1] given %s, when gateways are compared, then chance is no imbalance', (_, counts, isMoved) => {
+])('[RX1] given %s, when gateways are compared, then small differences do not count', (_, counts, isMoved) => {
   const { plan } = assessFor(new RebalancePolicy(SETTINGS), fleetOf(counts), 0, 120_000);
   expect(plan !== undefined).toBe(isMoved);
 });

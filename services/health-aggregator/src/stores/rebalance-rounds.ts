@@ -36,8 +36,8 @@ export const createRebalanceRounds = (redis: RedisConnections, keys: AggregatorK
   const registry = registryKeys(redis.prefix, fleetName);
   return {
     /**
-     * Writes the directives of a round and an event for the audit, all or nothing, at most once per round whoever leads. In a dry run
-     * the event is all. Rejects without Redis.
+     * Writes the directives of a round and an event for the audit, all or nothing, and at most once per round, by any leader. A dry run
+     * writes only the event. Rejects without Redis.
      */
     issue: async (round: {
       readonly epoch: number;
