@@ -19,6 +19,8 @@ const READY_TIMEOUT_MS = 120_000;
 /** etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback. Disposing it stops them. */
 export interface ControlPlane extends AsyncDisposable {
   readonly client: KubernetesClient;
+  /** URL of kube-apiserver. */
+  readonly server: string;
   /** Certificate and key of kube-apiserver, PEM. */
   readonly tls: { readonly cert: string; readonly key: string };
   /** Directory that is removed with it. */
@@ -116,6 +118,8 @@ export const startControlPlane = async (
       ...shared,
       'secure-port': String(controllers),
       'service-account-private-key-file': at('accounts.key'),
+      // Published in every namespace, for service accounts.
+      'root-ca-file': at('certificates/apiserver.crt'),
       'horizontal-pod-autoscaler-sync-period': '2s',
       'kube-api-qps': '200',
       'kube-api-burst': '400',
@@ -130,6 +134,7 @@ export const startControlPlane = async (
   const owned = stack.move();
   return {
     client,
+    server,
     tls: { cert: certificate(), key: readFileSync(at('certificates/apiserver.key'), 'utf8') },
     home,
     kubectl: (...args) => output(programs.kubernetes, ['kubectl', ...args]),

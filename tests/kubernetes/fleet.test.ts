@@ -43,6 +43,8 @@ describe.skipIf(programs === undefined)('the fleet on a real control plane', () 
     await stores?.[Symbol.asyncDispose]();
   });
 
+  const costsOf = (pods: readonly Pod[]) =>
+    new Map(pods.map(({ metadata }) => [metadata.name, Number(metadata.annotations?.[DELETION_COST] ?? Number.NaN)]));
   const namesOf = (pods: readonly Pod[]): string[] => pods.map(({ metadata }) => metadata.name);
   const untilGone = (names: readonly string[]) =>
     until(() => names.filter((name) => !cluster.kubelet.terminations.has(name)), {
@@ -154,9 +156,12 @@ describe.skipIf(programs === undefined)('the fleet on a real control plane', () 
     );
     await using extra = await connectTo(pods.filter(({ metadata }) => others.includes(metadata.name)));
     const connections = await Promise.all(pods.map(connectionsOf));
-    for (const [index, { metadata }] of pods.entries()) {
-      await cluster.kubectl('annotate', 'pod', metadata.name, `${DELETION_COST}=${connections[index]}`);
-    }
+    await until(async () => costsOf(await cluster.podsOf('ws-gateway')), {
+      ok: (costs) => others.every((name) => (costs.get(emptiest) ?? Number.NaN) < (costs.get(name) ?? Number.NaN)),
+      what: 'the deletion costs that the leading aggregator writes',
+      timeoutMs: 60_000,
+      intervalMs: 200,
+    });
     process.stdout.write(`scale-in: connections of the gateways ${connections.join(', ')}\n`);
     const readConnections = async () => {
       const running = (await cluster.podsOf('ws-gateway')).filter(({ status }) => status?.podIP !== undefined);

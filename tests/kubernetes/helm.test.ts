@@ -36,9 +36,10 @@ describe.skipIf(programs === undefined)('the Helm chart', () => {
     },
   );
 
-  test('[HC1] given hpa and onePerZone, then the chart renders the objects of these components', async () => {
-    const expected = comparable(builtWith(['hpa', 'one-per-zone'], kubectl) ?? []);
-    expect(await rendered(['--set', 'autoscaling.by=hpa,onePerZone=true'])).toEqual(expected);
+  test('[HC1] given the values of other components, then the chart renders their objects', async () => {
+    const expected = comparable(builtWith(['hpa', 'one-per-zone', 'pod-deletion-cost'], kubectl) ?? []);
+    const values = 'autoscaling.by=hpa,onePerZone=true,podDeletionCost=true';
+    expect(await rendered(['--set', values])).toEqual(expected);
   });
 
   test('[HC2] a packaged chart renders the same objects', async () => {
@@ -79,7 +80,7 @@ describe.skipIf(programs === undefined)('the Helm chart', () => {
 
 /**
  * Objects by kind and name. Not compared: the hash in the name of a ConfigMap or Secret and the checksum of the chart, which
- * restart pods; the order of variables, because kustomize lists patched variables first; the Namespace.
+ * restart pods; the order of variables and volumes, because kustomize lists patched items first; the Namespace.
  */
 const comparable = (documents: readonly Document[]): Record<string, Manifest> =>
   Object.fromEntries(
@@ -99,11 +100,21 @@ const normalized = (manifest: Manifest): Manifest => {
   const { template } = (manifest.spec ?? {}) as { template?: Template };
   if (template === undefined) return manifest;
   delete template.metadata.annotations;
-  for (const { env } of template.spec.containers) env?.sort((a, b) => a.name.localeCompare(b.name));
+  const { containers, volumes } = template.spec;
+  for (const items of [volumes, ...containers.flatMap(({ env, volumeMounts }) => [env, volumeMounts])]) {
+    items?.sort((a, b) => a.name.localeCompare(b.name));
+  }
   return manifest;
 };
 
 interface Template {
   readonly metadata: { annotations?: Record<string, string> };
-  readonly spec: { readonly containers: readonly { readonly env?: { readonly name: string }[] }[] };
+  readonly spec: {
+    readonly volumes?: Named[];
+    readonly containers: readonly { readonly env?: Named[]; readonly volumeMounts?: Named[] }[];
+  };
+}
+
+interface Named {
+  readonly name: string;
 }

@@ -40,6 +40,21 @@ export interface Container {
   readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
 }
 
+interface Item {
+  readonly key: string;
+  readonly path: string;
+}
+interface VolumeSource {
+  readonly secret?: { readonly secretName?: string; readonly name?: string; readonly items?: readonly Item[] };
+  readonly configMap?: { readonly name: string; readonly items?: readonly Item[] };
+  readonly serviceAccountToken?: { readonly path: string; readonly expirationSeconds?: number };
+  readonly downwardAPI?: { readonly items: readonly { path: string; fieldRef: { fieldPath: string } }[] };
+}
+interface Volume extends VolumeSource {
+  readonly name: string;
+  readonly projected?: { readonly sources: readonly VolumeSource[] };
+}
+
 /** A pod. */
 export interface Pod extends KubernetesObject {
   readonly spec: {
@@ -47,11 +62,8 @@ export interface Pod extends KubernetesObject {
     readonly terminationGracePeriodSeconds?: number;
     readonly initContainers?: readonly Container[];
     readonly containers: readonly [Container];
-    readonly volumes?: readonly {
-      readonly name: string;
-      readonly secret?: { readonly secretName: string; readonly items?: readonly { key: string; path: string }[] };
-      readonly configMap?: { readonly name: string };
-    }[];
+    readonly serviceAccountName?: string;
+    readonly volumes?: readonly Volume[];
   };
   readonly status?: { readonly phase?: string; readonly podIP?: string; readonly conditions?: readonly PodCondition[] };
 }
@@ -79,40 +91,65 @@ const dataOf = async (client: KubernetesClient, kind: 'secrets' | 'configmaps', 
 };
 
 /** Writes the volumes of a pod below its directory. */
-export const writeVolumes = async ({ metadata, spec }: Pod, { client, directory }: PodEnvironment): Promise<void> => {
-  for (const { name, secret, configMap } of spec.volumes ?? []) {
-    const [kind, source] = secret
-      ? (['secrets', secret.secretName] as const)
-      : (['configmaps', configMap?.name] as const);
-    if (source === undefined) throw new Error(`the volume ${name} is neither a Secret nor a ConfigMap`);
-    const data = await dataOf(client, kind, metadata.namespace ?? '', source);
-    const items = secret?.items ?? Object.keys(data).map((key) => ({ key, path: key }));
-    for (const { key, path } of items) {
-      const value = data[key];
-      // The kubelet does not start such a pod either.
-      if (value === undefined) throw new Error(`${source} has no key ${key}`);
-      const file = join(directory, name, path);
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, value, { mode: 0o600 });
+export const writeVolumes = async (pod: Pod, environment: PodEnvironment): Promise<void> => {
+  for (const { name, projected, ...source } of pod.spec.volumes ?? []) {
+    for (const each of projected?.sources ?? [source]) {
+      for (const [path, content] of await filesOf(pod, each, environment)) {
+        const file = join(environment.directory, name, path);
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, content, { mode: 0o600 });
+      }
     }
   }
 };
 
+/** Paths and contents of the files of a volume. */
+const filesOf = async (pod: Pod, source: VolumeSource, environment: PodEnvironment): Promise<[string, string][]> => {
+  const { client } = environment;
+  const { namespace = '' } = pod.metadata;
+  const { secret, configMap, serviceAccountToken: token, downwardAPI } = source;
+  if (token !== undefined) {
+    const account = `/api/v1/namespaces/${namespace}/serviceaccounts/${pod.spec.serviceAccountName ?? 'default'}`;
+    const spec = { expirationSeconds: token.expirationSeconds };
+    const { body } = await client.call<{ status: { token: string } }>('POST', `${account}/token`, { spec });
+    return [[token.path, body.status.token]];
+  }
+  if (downwardAPI !== undefined) {
+    const fields = fieldsOf(pod, environment);
+    return downwardAPI.items.map(({ path, fieldRef }) => [path, fields[fieldRef.fieldPath] ?? '']);
+  }
+  const [kind, object] = secret
+    ? (['secrets', secret.secretName ?? secret.name] as const)
+    : (['configmaps', configMap?.name] as const);
+  if (object === undefined) throw new Error(`the test kubelet does not have this volume: ${JSON.stringify(source)}`);
+  const data = await dataOf(client, kind, namespace, object);
+  const items = (secret ?? configMap)?.items ?? Object.keys(data).map((key) => ({ key, path: key }));
+  return items.map(({ key, path }) => {
+    const value = data[key];
+    // The kubelet does not start such a pod either.
+    if (value === undefined) throw new Error(`${object} has no key ${key}`);
+    return [path, value];
+  });
+};
+
+/** Fields of a pod that its variables and files refer to. */
+const fieldsOf = ({ metadata, spec }: Pod, { address }: PodEnvironment): Data => ({
+  'status.podIP': loopbackOf(address),
+  'metadata.name': metadata.name,
+  'metadata.namespace': metadata.namespace ?? '',
+  'spec.nodeName': spec.nodeName ?? '',
+});
+
 /** Variables of a container: ConfigMaps and Secrets as a whole, then its own. */
 const variablesOf = async (pod: Pod, container: Container, environment: PodEnvironment): Promise<Data> => {
-  const { client, address } = environment;
+  const { client } = environment;
   const { namespace = '', name } = pod.metadata;
   const values: Record<string, string> = {};
   for (const { configMapRef, secretRef } of container.envFrom ?? []) {
     if (configMapRef) Object.assign(values, await dataOf(client, 'configmaps', namespace, configMapRef.name));
     if (secretRef) Object.assign(values, await dataOf(client, 'secrets', namespace, secretRef.name));
   }
-  const fields: Data = {
-    'status.podIP': loopbackOf(address),
-    'metadata.name': name,
-    'metadata.namespace': namespace,
-    'spec.nodeName': pod.spec.nodeName ?? '',
-  };
+  const fields = fieldsOf(pod, environment);
   for (const { name: variable, value, valueFrom } of container.env ?? []) {
     const { fieldRef, secretKeyRef: secret, configMapKeyRef: map } = valueFrom ?? {};
     const referenced = secret
@@ -136,7 +173,7 @@ export const processOf = async (pod: Pod, container: Container, environment: Pod
   );
   const variables = await variablesOf(pod, container, environment);
   const onThisMachine = (text: string): string => {
-    const mount = mounts.find(([path]) => text.startsWith(`${path}/`));
+    const mount = mounts.find(([path]) => `${text}/`.startsWith(`${path}/`));
     const local = mount === undefined ? text : text.replace(mount[0], mount[1]);
     return network.resolved(local, pod.metadata.namespace ?? '');
   };

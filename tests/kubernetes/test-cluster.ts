@@ -49,7 +49,10 @@ export const startTestCluster = async (programs: KubernetesPrograms, stores: Sto
   const kubelet = stack.use(await startKubelet(control.client, network, { nodes: NODES, directory: control.home }));
   const overlay = join(control.home.path, 'overlay');
   await mkdir(overlay);
-  await writeFile(join(overlay, 'kustomization.yaml'), JSON.stringify(overlayFor(stores, overlay)));
+  await writeFile(
+    join(overlay, 'kustomization.yaml'),
+    JSON.stringify(overlayFor(stores, { directory: overlay, server: control.server })),
+  );
   await control.kubectl('apply', '--server-side', '--validate=strict', '-k', overlay);
 
   const kubectl: TestCluster['kubectl'] = (...args) => control.kubectl('--namespace', NAMESPACE, ...args);
@@ -97,7 +100,11 @@ interface Deployment {
 const KEYS = { SERVICE_API_KEYS: 'test-service-key-0123456789', SERVER_API_KEYS: 'test-server-key-0123456789' };
 
 /** The development overlay with the stores of the test, as an operator changes it. */
-const overlayFor = ({ redisUrl, redisPrefix, databaseUrl }: Stores, directory: string): object => {
+const overlayFor = (
+  { redisUrl, redisPrefix, databaseUrl }: Stores,
+  { directory, server }: { directory: string; server: string },
+): object => {
+  const at = (path: string): string => relative(directory, join(ROOT, 'deploy/kubernetes', path));
   const literals = (values: Readonly<Record<string, string>>) =>
     Object.entries(values).map(([name, value]) => `${name}=${value}`);
   const absent = ['redis', 'postgres'].flatMap((name) => [
@@ -119,13 +126,18 @@ const overlayFor = ({ redisUrl, redisPrefix, databaseUrl }: Stores, directory: s
   const patches = [
     ...absent,
     variables('session-service', { EXPECTED_REPLICAS: String(REPLICAS['session-service']), PG_POOL_SIZE: '5' }),
-    variables('health-aggregator', { EXPECTED: expected.join(',') }),
+    variables('health-aggregator', {
+      EXPECTED: expected.join(','),
+      KUBERNETES_API_URL: server,
+      POD_DELETION_COST_INTERVAL_MS: '1000',
+    }),
   ];
   return {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
     namespace: NAMESPACE,
-    resources: [relative(directory, join(ROOT, 'deploy/kubernetes/overlays/dev'))],
+    resources: [at('overlays/dev')],
+    components: [at('components/pod-deletion-cost')],
     replicas: Object.entries(REPLICAS).map(([name, count]) => ({ name, count })),
     patches: patches.map((patch) => ({ patch: JSON.stringify(patch) })),
     configMapGenerator: [

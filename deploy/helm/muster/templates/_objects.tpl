@@ -73,6 +73,16 @@ EXPECTED: session-service={{ $fewest }},ws-gateway={{ $fewestGateways }},health-
 {{- $secret := (first $pod.volumes).secret }}
 {{- $_ := set $secret "items" (append $secret.items (dict "key" "MIGRATION_DATABASE_URL" "path" "MIGRATION_DATABASE_URL")) }}
 {{- end }}
+{{- if and $values.podDeletionCost (eq .service "health-aggregator") }}
+{{- $patch := (first (fromYaml (include "muster.objects" (dict "file" "pod-deletion-cost-patch" "root" .root))).objects).spec.template.spec }}
+{{- $_ := set $pod "serviceAccountName" $patch.serviceAccountName }}
+{{- $_ := set $pod "volumes" (concat $pod.volumes $patch.volumes) }}
+{{- $patched := first $patch.containers }}
+{{- $_ := set $container "volumeMounts" (concat $container.volumeMounts $patched.volumeMounts) }}
+{{- range $patched.env }}
+{{- include "muster.setVariables" (dict "container" $container "env" (dict .name .value)) }}
+{{- end }}
+{{- end }}
 {{- /* A change of the configuration restarts the pods, as the hash in the names of kustomize does. */}}
 {{- $sum := printf "%s%s" (include "muster.configuration" .root) (toYaml $values.secrets) | sha256sum }}
 {{- $_ := set $spec.template.metadata "annotations" (dict "checksum/configuration" $sum) }}
