@@ -201,6 +201,7 @@ const protocolContext = (deps: EngineDeps, parts: EngineParts): ConnectionContex
   });
   return {
     ...{ clock, random, wheel, limits, metrics, ticks, stallDetector, receive },
+    flush: hub.flush,
     drop: hub.leave,
     review: review.reviewSubscriptions,
     join: async (connection, { group, ...request }) => {

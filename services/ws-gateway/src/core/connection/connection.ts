@@ -32,6 +32,8 @@ export interface ConnectionContext extends SharedContext {
   leave(connection: Connection): void;
   /** Subscribes a connection for the server API. False when it is subscribed already. Throws REDIS_UNAVAILABLE. */
   join(connection: Connection, request: SubscribeRequest): Promise<boolean>;
+  /** Writes the batched publications of one subscription. */
+  flush(subscription: Subscription): void;
   /** Ends one subscription. */
   drop(subscription: Subscription): void;
   /** Ends the subscriptions that are no longer permitted. */
@@ -333,11 +335,18 @@ export class Connection
 
   close(code: CloseCode, reason: string = CLOSE_REASON[code]): void {
     if (this.isClosed) return;
-    // Posted replies precede the close frame, except for a client that does not read.
-    if (code !== CloseCode.Slow) this.sendBuffer.flush();
+    // Received publications and posted replies precede the close frame, except for a client that does not read.
+    if (code !== CloseCode.Slow) this.#flush();
     if (this.isClosed) return;
     this.closeWire(code, reason);
     this.#end(code);
+  }
+
+  #flush(): void {
+    for (const membership of this.memberships.values()) {
+      if (membership.is === 'live') this.context.flush(membership.subscription);
+    }
+    this.sendBuffer.flush();
   }
 
   #startHandshakeTimeout(): void {

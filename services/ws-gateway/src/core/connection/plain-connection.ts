@@ -238,6 +238,9 @@ export class PlainConnection
 
   close(code: CloseCode, reason: string = CLOSE_REASON[code]): void {
     if (this.isClosed) return;
+    // Received publications precede the close frame, except for a client that does not read.
+    if (code !== CloseCode.Slow && this.subscription !== undefined) this.context.hub.flush(this.subscription);
+    if (this.isClosed) return;
     this.closeWire(code, reason);
     this.#end();
   }

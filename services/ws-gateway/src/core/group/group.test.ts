@@ -1,4 +1,7 @@
+import type { GroupKey } from '@muster/bus/group-key';
 import { createMemoryBroker } from '@muster/bus/memory-broker';
+import { CloseCode, UnsubscribeCode } from '@muster/protocol/codes';
+import type { GroupName } from '@muster/protocol/ids';
 import { describe, expect, test } from 'vitest';
 import { engineUnderTest, settle } from '../engine-fixture.ts';
 
@@ -203,6 +206,31 @@ test('[OB12] [OB17] given publications of one turn, when a client subscribes, th
   expect(bob.wire.take()).toHaveLength(2);
   await settle();
   expect(eve.wire.take()).toEqual([]);
+});
+
+test('[OB18] given a publication in a batch, when members of either kind are closed or unsubscribed in the same turn, then they receive it before', async () => {
+  const { connected, plain, engine, broker } = engineUnderTest({ publishBatchWindowMs: 20 });
+  const [closed, ended] = [await connected('ann'), await connected('ann')];
+  const bare = await plain('room', 'ann');
+  for (const { say } of [closed, ended]) await say(subscribe('room'));
+  const body = Buffer.from('{"push":{"channel":"room","pub":{"data":1}}}');
+  const message = { body, dataAt: body.indexOf('1'), dataLength: 1, offset: 0, epoch: '', attributes: [] };
+  const bus = broker.connect({ onMessage: () => {}, onReconnected: () => {} });
+  await bus.publish('room' as GroupKey, { kind: 'publication', ...message });
+  await Promise.resolve();
+  expect(closed.wire.messages).toEqual([]);
+  closed.connection.close(CloseCode.ForceDisconnect);
+  bare.connection.close(CloseCode.ForceDisconnect);
+  ended.connection.unsubscribe('room' as GroupName, UnsubscribeCode.Server);
+  await settle();
+  const publication = { push: { channel: 'room', pub: { data: 1 } } };
+  expect(closed.wire.take()).toEqual([publication]);
+  expect(bare.wire.messages).toEqual(['1']);
+  expect(ended.wire.take()).toEqual([
+    publication,
+    expect.objectContaining({ push: expect.objectContaining({ unsubscribe: expect.anything() }) }),
+  ]);
+  expect(engine.counts()).toMatchObject({ subscriptions: 0, groups: 0 });
 });
 
 describe('the plain endpoint', () => {

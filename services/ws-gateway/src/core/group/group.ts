@@ -103,6 +103,8 @@ export class LocalGroup implements GroupIdentity, FollowedGroup, FanoutTask {
 
   /** Stops delivery to a subscription, including deliveries in progress. */
   remove(subscription: Subscription): void {
+    // The batch precedes the end of the subscription.
+    this.flush();
     subscription.exit();
     subscription.lag = undefined;
     this.#lagging.delete(subscription);

@@ -112,6 +112,8 @@ export const createHub = (deps: HubDeps) => {
         throw error;
       }
     },
+    /** Writes the publications that the group has batched for the member. */
+    flush: ({ group }: Subscription): void => registry.get(group.key)?.flush(),
     /** Ends a subscription; the second call has no effect. */
     leave: (subscription: Subscription): void => {
       const group = registry.get(subscription.group.key);
