@@ -1,11 +1,12 @@
-import type { Request } from 'express';
+import type { IncomingMessage } from 'node:http';
 import { ValidationFailure } from './validation.ts';
 
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 /** The `Idempotency-Key` of a request; undefined without one. Throws {@link ValidationFailure}. */
-export const readIdempotencyKey = (req: Request): string | undefined => {
-  const key = req.get('idempotency-key');
+export const readIdempotencyKey = ({ headers }: IncomingMessage): string | undefined => {
+  // Node joins repeated headers of this name to one text.
+  const key = headers['idempotency-key'] as string | undefined;
   if (key !== undefined && !KEY.test(key)) {
     throw invalidKey('String should have 1 to 255 printable characters', 'string_pattern_mismatch');
   }

@@ -4,18 +4,19 @@ import { z } from 'zod';
 import type { Input, Route, RouteReply } from './route.ts';
 import { ValidationFailure, validate } from './validation.ts';
 
-const NOTHING = z.object({});
+/** Built once: zod compiles a schema when it is used for the first time. */
+const ANYTHING = z.looseObject({});
 
 /** The Express handler of a route: guard, body, validation, handler, answer. Errors reach the error handler of the app. */
 export const pipeline = (route: Route, bodyLimitBytes: number): RequestHandler => {
   const readBody = bodyReader(route.forms, bodyLimitBytes);
-  const query = route.query ?? NOTHING.loose();
+  const { params = ANYTHING, query = ANYTHING } = route;
   return async (req, res) => {
     const auth = await route.guard?.(req, res);
     res.locals['principal'] = principalOf(auth);
     const body = route.body === undefined ? undefined : await readBody(req, res);
     const input = collectFailures({
-      params: () => validate(route.params ?? NOTHING.loose(), 'path', req.params),
+      params: () => validate(params, 'path', req.params),
       query: () => validate(query, 'query', req.query),
       body: () => (route.body === undefined ? undefined : validate(route.body, 'body', body)),
     });

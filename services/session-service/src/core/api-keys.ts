@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash as hashOf, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { Random } from '@muster/kit/runtime';
@@ -99,17 +99,22 @@ const MAX_CACHED = 1000;
 /** API keys of the configuration and of the database. */
 export const createApiKeys = (deps: ApiKeysDeps) => {
   const { clock, random, store, given } = deps;
+  const givenHashes = given.map(sha256);
   const cache = new Map<string, CachedKey>();
   /** Look-ups in progress, shared by all requests with the same key. */
   const lookUps = new Map<string, Promise<KeyHolder | undefined>>();
 
   const batch = createBatch(store);
 
-  const findHolder = (key: string, isThrottled: boolean): KeyHolder | undefined | Promise<KeyHolder | undefined> => {
-    const hash = sha256(key);
+  const holderInMemory = (hash: Buffer): KeyHolder | undefined => {
+    const at = indexOfHash(givenHashes, hash);
+    if (at >= 0) return { id: String(at), scopes: SCOPES, tenant: null, groups: null };
+    const cached = cache.get(nameOf(hash));
+    return cached && clock.monotonic() - cached.readAt < CACHE_MS ? cached.holder : undefined;
+  };
+  const findHolder = (hash: Buffer, isThrottled: boolean): Promise<KeyHolder | undefined> => {
     const name = nameOf(hash);
     const before = cache.get(name);
-    if (before && clock.monotonic() - before.readAt < CACHE_MS) return before.holder;
     const lookUp = lookUps.get(name) ?? read(hash, before, isThrottled).finally(() => lookUps.delete(name));
     lookUps.set(name, lookUp);
     return lookUp;
@@ -154,11 +159,13 @@ export const createApiKeys = (deps: ApiKeysDeps) => {
      * than 500 of them wait.
      */
     holderOf: async (key: string, isThrottled = false): Promise<KeyHolder | undefined> => {
-      const at = indexOfKey(given, key);
-      if (at >= 0) return { id: String(at), scopes: SCOPES, tenant: null, groups: null };
+      const hash = sha256(key);
+      const known = holderInMemory(hash);
       // Text of another format is refused without a look-up.
-      return FORMAT.test(key) ? findHolder(key, isThrottled) : undefined;
+      return known === undefined && FORMAT.test(key) ? findHolder(hash, isThrottled) : known;
     },
+    /** The holder of a key that needs no look-up: one of the configuration, or one that was read just now. */
+    holderInMemory: (key: string): KeyHolder | undefined => holderInMemory(sha256(key)),
     /** Creates a key. Its secret is returned once, and to repeats under the same idempotency key. */
     create: async (wanted: NewApiKey, by: KeyChange, idempotency?: Idempotency): Promise<CreatedApiKey> => {
       if (idempotency !== undefined) return createOnce(deps, wanted, by, idempotency);
@@ -246,10 +253,12 @@ const createBatch = (store: Finder) => {
 
 const nameOf = (hash: Buffer): string => hash.toString('base64');
 
-const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
+const sha256 = (text: string): Buffer => hashOf('sha256', text, 'buffer');
+
+/** The index of a hash in a list, or -1; constant time for every wrong hash. */
+const indexOfHash = (hashes: readonly Buffer[], wanted: Buffer): number =>
+  hashes.reduce((found, hash, at) => (timingSafeEqual(hash, wanted) ? at : found), -1);
 
 /** The index of a key in a list, or -1; constant time for every wrong key. */
-export const indexOfKey = (keys: readonly string[], given: string): number => {
-  const wanted = sha256(given);
-  return keys.reduce((found, key, at) => (timingSafeEqual(sha256(key), wanted) ? at : found), -1);
-};
+export const indexOfKey = (keys: readonly string[], given: string): number =>
+  indexOfHash(keys.map(sha256), sha256(given));

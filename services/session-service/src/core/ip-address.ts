@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 const IPV4_BITS = 24;
@@ -17,17 +18,26 @@ export const networkKeyOf = (text: string | undefined): string => shortenIp(text
 /** Length of the longest notation: IPv6 with an embedded IPv4 address. */
 const MAX_IP_LENGTH = 45;
 
-/** True for an IPv4 or IPv6 address in standard notation. */
+/** True for an IPv4 or IPv6 address in standard notation. The first test is the usual case, without an exception inside. */
 export const isIp = (text: string): boolean =>
-  text.length <= MAX_IP_LENGTH && (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text));
+  text.length <= MAX_IP_LENGTH &&
+  (isIPv4(text) || ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text));
 
 /** The network of an address with these prefix lengths; null for other text. */
 export const networkOf = (text: string | undefined, v4Bits: number, v6Bits: number): string | null => {
-  if (text === undefined || !isIp(text)) return null;
+  if (text === undefined) return null;
+  if (isIPv4(text) && v4Bits % 8 === 0) return ipv4NetworkOf(text, v4Bits);
+  if (!isIp(text)) return null;
   const address = ipaddr.process(text);
   const bits = address.kind() === 'ipv4' ? v4Bits : v6Bits;
   const cidr = `${address.toNormalizedString()}/${bits}`;
   return address.kind() === 'ipv4'
     ? `${ipaddr.IPv4.networkAddressFromCIDR(cidr).toString()}/${bits}`
     : `${ipaddr.IPv6.networkAddressFromCIDR(cidr).toString()}/${bits}`;
+};
+
+/** For prefixes of whole bytes. */
+const ipv4NetworkOf = (address: string, bits: number): string => {
+  const kept = address.split('.').slice(0, bits / 8);
+  return `${[...kept, '0', '0', '0', '0'].slice(0, 4).join('.')}/${bits}`;
 };

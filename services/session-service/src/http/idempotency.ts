@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { invalidKey, readIdempotencyKey } from '@muster/http/idempotency-key';
-import type { Request } from 'express';
 import type { Idempotency } from '../core/ports.ts';
 
 /** 128 bits in base64url: callers without a credential share one namespace, so a guessed key would reveal a session. */
@@ -9,7 +9,7 @@ const MIN_ANONYMOUS_LENGTH = 22;
 /** The `Idempotency-Key` of a request with this content; undefined without one. Throws `ValidationFailure`. */
 export const idempotencyOf = (
   caller: { readonly actor: { readonly name: string } },
-  req: Request,
+  req: IncomingMessage,
   content: object,
 ): Idempotency | undefined => {
   const key = readIdempotencyKey(req);
@@ -19,7 +19,11 @@ export const idempotencyOf = (
 };
 
 /** The `Idempotency-Key` of a caller without an API key: it must be long enough to be unguessable. */
-export const anonymousIdempotencyOf = (name: string, req: Request, content: object): Idempotency | undefined => {
+export const anonymousIdempotencyOf = (
+  name: string,
+  req: IncomingMessage,
+  content: object,
+): Idempotency | undefined => {
   const idempotency = idempotencyOf({ actor: { name } }, req, content);
   if (idempotency !== undefined && idempotency.key.length < MIN_ANONYMOUS_LENGTH) {
     throw invalidKey(

@@ -72,7 +72,7 @@ export const impersonationRoutes = (context: HttpContext): Route[] => [
 
 /** Requires the scope for sessions with an actor or the policy `impersonation`, and a user that is not the actor. */
 export const requireImpersonation = (
-  { scopes }: ServiceCaller,
+  { scopes }: Pick<ServiceCaller, 'scopes'>,
   user: string | undefined,
   actor: string | undefined,
 ): void => {

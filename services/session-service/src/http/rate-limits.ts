@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { Clock } from '@muster/kit/clock';
 import type { Logger } from '@muster/kit/logger';
 import type { RedisConnections } from '@muster/kit/redis/connection';
@@ -49,7 +50,7 @@ export const createRateLimits = (options: RateLimitOptions) => {
      */
     guest: guestLimits(options, refuse),
     /** Counts a request of a session or an API key at this process. */
-    caller: (kind: 'session' | 'key', id: string, res: Response): void => {
+    caller: (kind: 'session' | 'key', id: string, res: ServerResponse): void => {
       const allowance = callers[kind].consume(id);
       if (allowance.limit > 0) setRateLimitHeaders(res, kind, allowance);
       if (!allowance.ok) refuse(kind, allowance.resetS);
@@ -138,7 +139,7 @@ const fromLimiter = (limit: number, state: RateLimiterRes): Allowance => ({
 });
 
 /** The `RateLimit` headers of draft-ietf-httpapi-ratelimit-headers. */
-const setRateLimitHeaders = (res: Response, policy: string, { limit, remaining, resetS }: Allowance): void => {
+const setRateLimitHeaders = (res: ServerResponse, policy: string, { limit, remaining, resetS }: Allowance): void => {
   res.setHeader('RateLimit-Policy', `"${policy}";q=${limit};w=${WINDOW_S}`);
   res.setHeader('RateLimit', `"${policy}";r=${remaining};t=${resetS}`);
 };

@@ -1,3 +1,4 @@
+import type { RequestListener } from 'node:http';
 import { createHttpApp } from '@muster/http/app';
 import type { Clock } from '@muster/kit/clock';
 import type { Health } from '@muster/kit/health';
@@ -9,6 +10,7 @@ import { apiKeyRoutes } from './api-key-routes.ts';
 import { changeRoutes } from './change-routes.ts';
 import { checkRoutes } from './check-routes.ts';
 import type { HttpContext } from './context.ts';
+import { createSessionFastPath } from './create-session-fast-path.ts';
 import { diagnosticsRoutes } from './diagnostics-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { guestRoutes } from './guest-routes.ts';
@@ -30,12 +32,12 @@ interface ServerDeps {
 }
 
 /** The public API of the session service. */
-export const createSessionServer = (deps: ServerDeps): Express => {
-  const { context, health, about, clock, log, metrics } = deps;
-  return createHttpApp({
+export const createSessionServer = (deps: ServerDeps): RequestListener => {
+  const { context, health, about, clock, log, metrics, trustedProxies } = deps;
+  const app = createHttpApp({
     log,
     metrics,
-    trustProxy: deps.trustedProxies,
+    trustProxy: trustedProxies,
     before: (app) => mountProbes(app, { health, about, clock }),
     routes: [
       // Literal paths precede paths with an id in the same segment.
@@ -59,6 +61,7 @@ export const createSessionServer = (deps: ServerDeps): Express => {
       cookieName: context.config.cookie.name,
     },
   });
+  return createSessionFastPath({ context, log, metrics, trustedProxies, otherwise: app });
 };
 
 /** Answers `/readyz` and `/health` on the public port, so that a probe tests the path that clients take. */

@@ -61,7 +61,7 @@ export const requireVisible = async (
 };
 
 /** Throws `INSUFFICIENT_SCOPE` unless the key may grant all of these groups. */
-export const requireGroups = ({ groups }: ServiceCaller, requested: readonly string[]): void => {
+export const requireGroups = ({ groups }: Pick<ServiceCaller, 'groups'>, requested: readonly string[]): void => {
   const excess = groups === null ? undefined : requested.find((group) => !coversGroups(groups, group));
   if (excess === undefined) return;
   throw new AppError('INSUFFICIENT_SCOPE', {
@@ -70,7 +70,7 @@ export const requireGroups = ({ groups }: ServiceCaller, requested: readonly str
 };
 
 /** Throws `INSUFFICIENT_SCOPE` unless the key may give these grants. */
-export const requireGrantable = (caller: ServiceCaller, grants: readonly SessionGrant[] = []): void =>
+export const requireGrantable = (caller: Pick<ServiceCaller, 'groups'>, grants: readonly SessionGrant[] = []): void =>
   requireGroups(
     caller,
     grants.map(({ groups }) => groups),
@@ -87,7 +87,7 @@ export const requireGrantableSession = async (
 };
 
 /** The requested tenant, else that of the key. Throws `INSUFFICIENT_SCOPE` for another tenant. */
-export const tenantFor = (caller: ServiceCaller, requested: string | undefined): string => {
+export const tenantFor = (caller: Pick<ServiceCaller, 'tenant'>, requested: string | undefined): string => {
   const tenant = requested ?? caller.tenant ?? DEFAULT_TENANT;
   if (caller.tenant !== null && caller.tenant !== tenant) {
     throw new AppError('INSUFFICIENT_SCOPE', { detail: 'This API key belongs to another tenant.' });

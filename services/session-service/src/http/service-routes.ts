@@ -1,4 +1,5 @@
-import type { Route } from '@muster/http/route';
+import type { IncomingMessage } from 'node:http';
+import type { Route, RouteReply } from '@muster/http/route';
 import { AppError } from '@muster/protocol/errors';
 import { parseSessionId } from '@muster/session/token';
 import { z } from 'zod';
@@ -18,7 +19,7 @@ import {
   sessionIdSchema,
   sessionSchema,
 } from './schemas.ts';
-import { isVisible, requireGrantable, requireVisible, tenantFor } from './service-guard.ts';
+import { isVisible, requireGrantable, requireVisible, type ServiceCaller, tenantFor } from './service-guard.ts';
 import { etagOf, sessionDto } from './session-dto.ts';
 import { sessionCreatedReply } from './session-response.ts';
 
@@ -31,10 +32,13 @@ export const serviceRoutes = (context: HttpContext): Route[] => [
   endSession(context),
 ];
 
+export const CREATE_SESSION_PATH = '/v1/sessions';
+export const CREATE_SESSION_SCOPE = 'sessions:create';
+
 const createSession = (context: HttpContext): Route =>
-  serviceRoute(context, 'sessions:create', {
+  serviceRoute(context, CREATE_SESSION_SCOPE, {
     method: 'post',
-    path: '/v1/sessions',
+    path: CREATE_SESSION_PATH,
     summary: 'Open a session for a user who has signed in',
     description:
       'With transport "bearer" the token is in the body, once; with "cookie" it is in Set-Cookie. ' +
@@ -45,17 +49,25 @@ const createSession = (context: HttpContext): Route =>
       409: { description: 'The user has reached the session limit, or is disabled.' },
       415: { description: 'The body is not application/json.' },
     },
-    handle: async ({ auth, body, req }) => {
-      if (body.actor !== undefined || body.policy === 'impersonation') {
-        requireImpersonation(auth, body.user_id, body.actor?.id);
-      }
-      requireGrantable(auth, body.grants);
-      const login = loginOf(context, body, tenantFor(auth, body.tenant));
-      // The hash does not depend on SESSION_IP_MODE or the signing key, so a repeat matches after they change.
-      const idempotency = idempotencyOf(auth, req, { ...login, ip: shortenIp(body.ip) });
-      return sessionCreatedReply(context, await context.sessions.open(login, auth.actor, idempotency));
-    },
+    handle: ({ auth, body, req }) => openSession(context, auth, body, req),
   });
+
+/** Opens the session of a valid body, for a caller with {@link CREATE_SESSION_SCOPE}. */
+export const openSession = async (
+  context: HttpContext,
+  caller: Omit<ServiceCaller, 'requireStillValid'>,
+  body: CreateSessionBody,
+  req: IncomingMessage,
+): Promise<RouteReply> => {
+  if (body.actor !== undefined || body.policy === 'impersonation') {
+    requireImpersonation(caller, body.user_id, body.actor?.id);
+  }
+  requireGrantable(caller, body.grants);
+  const login = loginOf(context, body, tenantFor(caller, body.tenant));
+  // The hash does not depend on SESSION_IP_MODE or the signing key, so a repeat matches after they change.
+  const idempotency = idempotencyOf(caller, req, { ...login, ip: shortenIp(body.ip) });
+  return sessionCreatedReply(context, await context.sessions.open(login, caller.actor, idempotency));
+};
 
 const loginOf = ({ addresses }: HttpContext, body: CreateSessionBody, tenant: string): Login => ({
   tenant,
