@@ -164,7 +164,7 @@ export const createApiKeys = (deps: ApiKeysDeps) => {
       // Text of another format is refused without a look-up.
       return known === undefined && FORMAT.test(key) ? findHolder(hash, isThrottled) : known;
     },
-    /** The holder of a key that needs no look-up: one of the configuration, or one that was read just now. */
+    /** The holder of a key that needs no look-up: one of the configuration, or one that was read within the last 200 ms. */
     holderInMemory: (key: string): KeyHolder | undefined => holderInMemory(sha256(key)),
     /** Creates a key. Its secret is returned once, and to repeats under the same idempotency key. */
     create: async (wanted: NewApiKey, by: KeyChange, idempotency?: Idempotency): Promise<CreatedApiKey> => {

@@ -17,7 +17,7 @@ import type { CreateSessionBody } from './schemas.ts';
 import { CREATE_SESSION_PATH, CREATE_SESSION_SCOPE, openSession } from './service-routes.ts';
 
 /**
- * `POST /v1/sessions` before Express. A login is the most expensive request of the service and the one that comes in waves;
+ * `POST /v1/sessions` before Express. A login is the most expensive request of the service, and logins come in waves;
  * Express, its body parser and zod were a third of its CPU time (`npm run bench -- sessions --workload create`). Nothing
  * else bypasses them.
  *
