@@ -1,6 +1,6 @@
-import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$/;
 const IPV4_BITS = 24;
 const IPV6_BITS = 48;
 /** A household or a server usually has one /64. */
@@ -21,12 +21,12 @@ const MAX_IP_LENGTH = 45;
 /** True for an IPv4 or IPv6 address in standard notation. The first test is the usual case, without an exception inside. */
 export const isIp = (text: string): boolean =>
   text.length <= MAX_IP_LENGTH &&
-  (isIPv4(text) || ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text));
+  (IPV4.test(text) || ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text));
 
 /** The network of an address with these prefix lengths; null for other text. */
 export const networkOf = (text: string | undefined, v4Bits: number, v6Bits: number): string | null => {
   if (text === undefined) return null;
-  if (isIPv4(text) && v4Bits % 8 === 0) return ipv4NetworkOf(text, v4Bits);
+  if (IPV4.test(text) && v4Bits % 8 === 0) return ipv4NetworkOf(text, v4Bits);
   if (!isIp(text)) return null;
   const address = ipaddr.process(text);
   const bits = address.kind() === 'ipv4' ? v4Bits : v6Bits;
