@@ -7,6 +7,8 @@ import { connections } from './commands/connections.ts';
 import { doctor } from './commands/doctor.ts';
 import { groups, publish } from './commands/groups.ts';
 import { keysCreate, keysList, keysRevoke } from './commands/keys.ts';
+import { rollout } from './commands/rollout.ts';
+import { scaleIn } from './commands/scale-in.ts';
 import { sessionsEnd, sessionsList, sessionsShow } from './commands/sessions.ts';
 import { tail } from './commands/tail.ts';
 import { describeError } from './error-text.ts';
@@ -25,6 +27,8 @@ const COMMANDS: readonly CliCommand[] = [
   publish,
   tail,
   doctor,
+  rollout,
+  scaleIn,
 ];
 const OK = 0;
 const FAILED = 1;
@@ -41,6 +45,7 @@ const OPTIONS = {
   url: { type: 'string' },
   key: { type: 'string' },
   'server-key': { type: 'string' },
+  'ops-token': { type: 'string' },
 } as const;
 
 /** Runs a command and resolves with its exit code: 0 success, 1 failure, 2 usage error. Never rejects. */
@@ -72,7 +77,12 @@ const perform = async (command: CliCommand, cli: CliEnvironment): Promise<number
     return OK;
   }
   const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined);
-  const target = findTarget(cli, { url: text('url'), key: text('key'), serverKey: text('server-key') });
+  const target = findTarget(cli, {
+    url: text('url'),
+    key: text('key'),
+    serverKey: text('server-key'),
+    opsToken: text('ops-token'),
+  });
   const sender = (headers: Record<string, string>, timeoutMs?: number) =>
     createSender(
       { baseUrl: target.url, totalMs: CALL_MS, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
@@ -82,6 +92,8 @@ const perform = async (command: CliCommand, cli: CliEnvironment): Promise<number
     url: target.url,
     send: (call) => sender({ authorization: `Bearer ${target.key()}` })(call),
     api: createApi(target.url, () => sender({ 'x-api-key': target.serverKey() }, API_TRY_MS)),
+    operator: (call) => sender({ authorization: `Bearer ${target.opsToken()}` })(call),
+    localFleet: target.localFleet,
     interruption: cli.interruption,
     print: cli.out,
     note: cli.err,
@@ -159,7 +171,7 @@ const explain = ({ argv, out, err }: CliEnvironment): number => {
   }
   const lines = shown.map(({ usage, summary }) => `  ${wrapped(`muster ${usage}`)}\n      ${wrapped(summary)}`);
   const text = [
-    'Sessions, groups, API keys and diagnostics of a Muster fleet.',
+    'Sessions, groups, API keys, diagnostics and rollouts of a Muster fleet.',
     '',
     ...lines,
     '',

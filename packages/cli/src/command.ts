@@ -1,6 +1,7 @@
 import type { Send } from '@muster/client/http';
 import { uuidSegment } from '@muster/client/paths';
 import type { CallApi } from './api-client.ts';
+import type { LocalFleet } from './fleet.ts';
 
 /** Invalid command line; the message names the option or argument. */
 export class UsageError extends Error {
@@ -26,6 +27,10 @@ export interface Context {
   readonly send: Send;
   /** Client of the gateways' server API, with the server API key. */
   readonly api: CallApi;
+  /** Client of the aggregators, with the operator token. */
+  readonly operator: Send;
+  /** The fleet of `npm start`, unless another is addressed. */
+  localFleet(): LocalFleet | undefined;
   /** See {@link CliEnvironment.interruption}. */
   interruption(): AbortSignal;
   /** Prints a line of a streamed result. */

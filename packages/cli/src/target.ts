@@ -1,21 +1,21 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type CliEnvironment, UsageError } from './command.ts';
-
-type LocalFleet = Readonly<Record<'publicUrl' | 'serviceApiKey' | 'serverApiKey', string>>;
+import type { LocalFleet } from './fleet.ts';
 
 /**
- * Origin of the fleet, and its API keys of the session service and of the gateways' server API. Reads the options, else the
+ * Origin of the fleet, its API keys of the session service and of the gateways' server API, and its operator token. Reads the options, else the
  * environment, else `.muster/fleet.json` of this directory or the nearest parent that has one. Reading a missing key
  * throws {@link UsageError}.
  */
 export const findTarget = (
   { env, cwd }: Pick<CliEnvironment, 'env' | 'cwd'>,
-  given: Readonly<Record<'url' | 'key' | 'serverKey', string | undefined>>,
+  given: Readonly<Record<'url' | 'key' | 'serverKey' | 'opsToken', string | undefined>>,
 ) => {
   const url = given.url ?? env['MUSTER_URL'];
   const key = given.key ?? env['MUSTER_API_KEY'];
   const serverKey = given.serverKey ?? env['MUSTER_SERVER_API_KEY'];
+  const opsToken = given.opsToken ?? env['MUSTER_OPS_TOKEN'];
   // Keys of the local fleet are never sent to another URL.
   const local = url === undefined ? readFleet(cwd) : undefined;
   const origin = url === undefined ? local?.publicUrl : checked(url);
@@ -23,6 +23,9 @@ export const findTarget = (
     url: origin ?? need('--url (or MUSTER_URL)'),
     key: () => key ?? local?.serviceApiKey ?? need('--key (or MUSTER_API_KEY)'),
     serverKey: () => serverKey ?? local?.serverApiKey ?? need('--server-key (or MUSTER_SERVER_API_KEY)'),
+    opsToken: () => opsToken ?? local?.opsToken ?? need('--ops-token (or MUSTER_OPS_TOKEN)'),
+    /** Read again at each call: process ids change. Undefined for another fleet. */
+    localFleet: () => (url === undefined ? readFleet(cwd) : undefined),
   };
 };
 
