@@ -4,6 +4,9 @@ import type { LocalFleet } from '@muster/fleet/fleet';
 import { expect } from 'vitest';
 import { startDeliveryWorkload, type WorkloadOptions } from './delivery-workload.ts';
 
+/** Time for the load balancer to notice, as `npm start` sets it; other tests have none. */
+export const LAUNCHER_DRAIN = { DRAIN_ACCEPT_MS: '1000', DRAIN_DELAY_MS: '1000' };
+
 /** Runs `muster` in the directory of a fleet. */
 export const musterIn = async (fleet: LocalFleet, line: string) => {
   const output: string[] = [];
