@@ -105,7 +105,9 @@ describe.skipIf(!hasEngine)('changes of the fleet of docker-compose.yml while it
     const services = ['session-service', 'ws-gateway', 'health-aggregator'];
     const before = await Promise.all(services.map((service) => fleet.containersOf(service)));
     const report = await during(async () => {
-      log(await fleet.script('deploy/docker/rolling-upgrade.sh'));
+      const token = await fleet.secret('OPS_TOKEN');
+      const options = ['--with', 'compose', '--url', fleet.publicUrl, '--ops-token', token];
+      log(await fleet.script('packages/cli/bin/muster.mjs', 'rollout', ...options));
     });
     const after = await Promise.all(services.map((service) => fleet.containersOf(service)));
     expect(after.map(({ length }) => length)).toEqual(before.map(({ length }) => length));
