@@ -24,7 +24,7 @@ let events: string[];
 let instances: FakeInstance[];
 let starts: number;
 let status: string;
-/** Names of instances that do not come back, and of those that do not get empty. */
+/** Names of instances that do not start again, and of those that do not get empty. */
 let failsToStart: Set<string>;
 let keepsClients: Set<string>;
 let stack: AsyncDisposableStack;
@@ -132,7 +132,7 @@ test('[CM21] given a fleet, when rollout runs, then instances are replaced one a
   );
 }, 60_000);
 
-test('[CM22] [CM24] given an instance that does not come back, when rollout runs, then it stops with the way to continue, and continues', async () => {
+test('[CM22] [CM24] given an instance that does not start again, when rollout runs, then it stops with the way to continue, and continues', async () => {
   failsToStart.add('gateway-3');
   const stopped = await rollout('--service', 'ws-gateway');
   expect(stopped.code).toBe(1);
