@@ -38,7 +38,7 @@ export const assertDelivery = async (what: string, workload: DeliveryWorkload): 
   const drops = workload.clients.reduce((sum, { dropped }) => sum + dropped.length, 0);
   process.stdout.write(
     `${what}: ${report.acknowledged} publications, ${report.deliveries} deliveries, ` +
-      `${workload.retries()} attempts made again, ${drops} sockets lost; missing ${report.missing.length}, ` +
+      `${workload.refusals.length} attempts made again, ${drops} sockets lost; missing ${report.missing.length}, ` +
       `announced ${report.announced.length}, told late ${report.announcedLate.length}, twice ${report.duplicates.length}, ` +
       `misordered ${report.misordered.length}\n`,
   );

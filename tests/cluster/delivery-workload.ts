@@ -36,8 +36,8 @@ export interface DeliveryWorkload extends AsyncDisposable {
   readonly clients: readonly WorkloadClient[];
   readonly groups: readonly string[];
   readonly oracle: DeliveryOracle;
-  /** Attempts of the publisher that had to be made again. */
-  retries(): number;
+  /** Attempts of the publisher that had to be made again, each with its time and reason. */
+  readonly refusals: readonly string[];
   /** Publishes while `work` runs, and until at least `more` further publications are out afterwards. */
   publishDuring(work: () => Promise<void>, more?: number): Promise<void>;
   /** Waits until every client has every publication or was notified of the loss, and reports. */
@@ -79,7 +79,7 @@ export const startDeliveryWorkload = async (
     clients: members,
     groups,
     oracle,
-    retries: publisher.retries,
+    refusals: publisher.refusals,
     publishDuring: publisher.during,
     settle: async (timeoutMs = 30_000) => {
       await until(oracle.incompleteSubscribers, {
@@ -141,10 +141,14 @@ const createPublisher = (
   groups: readonly string[],
   { pauseMs }: { pauseMs: number },
 ) => {
-  let retries = 0;
+  const refusals: string[] = [];
   let acknowledged = 0;
 
   const attempt = async (group: string, n: number): Promise<boolean> => {
+    const refuse = (reason: string): false => {
+      refusals.push(`${new Date().toISOString()} ${group}#${n}: ${reason}`);
+      return false;
+    };
     try {
       const answer = await fetch(`${publicUrl}/api/publish`, {
         method: 'POST',
@@ -152,10 +156,10 @@ const createPublisher = (
         body: JSON.stringify({ channel: group, data: { n }, idempotency_key: `${group}#${n}` }),
         signal: AbortSignal.timeout(ATTEMPT_TIMEOUT_MS),
       });
-      const body = (await answer.json()) as { result?: unknown };
-      return answer.status === 200 && body.result !== undefined;
-    } catch {
-      return false;
+      const text = await answer.text();
+      return (answer.status === 200 && text.startsWith('{"result"')) || refuse(`${answer.status} ${text}`);
+    } catch (error) {
+      return refuse(`${error} ${(error as Error).cause ?? ''}`);
     }
   };
   const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -164,7 +168,6 @@ const createPublisher = (
     while (!isOver()) {
       const n = oracle.nextPublication(group);
       while (!(await attempt(group, n))) {
-        retries += 1;
         await pause(RETRY_MS);
       }
       oracle.acknowledged(group, n);
@@ -173,7 +176,7 @@ const createPublisher = (
     }
   };
   return {
-    retries: () => retries,
+    refusals,
     during: async (work: () => Promise<void>, more = groups.length * 3): Promise<void> => {
       let enough = Number.POSITIVE_INFINITY;
       const publishing = groups.map((group) => publishTo(group, () => acknowledged >= enough));
