@@ -9,13 +9,15 @@ import { ROOT, read, repositoryFiles } from './source-files.ts';
 const GUIDE = 'docs/operations/';
 const documents = repositoryFiles().filter((path) => path.startsWith(GUIDE) && path.endsWith('.md'));
 
-/** Variables of other programs. */
+/** Variables of other programs, and of the command `muster`. */
 const OF_OTHERS = [
   'NODE_OPTIONS',
   'NODE_EXTRA_CA_CERTS',
   'POSTGRES_PASSWORD',
   'MIGRATION_DATABASE_URL',
   'GRAFANA_PASSWORD',
+  'MUSTER_URL',
+  'MUSTER_OPS_TOKEN',
 ];
 
 const known = new Set([

@@ -19,7 +19,7 @@ interface FakeInstance {
   connections: number;
 }
 
-/** What `fakeFleet` did, in order. */
+/** Actions of the fake fleet, in order. */
 let events: string[];
 let instances: FakeInstance[];
 let starts: number;

@@ -1,7 +1,7 @@
 import type { Send } from '@muster/client/http';
 import { uuidSegment } from '@muster/client/paths';
 import type { CallApi } from './api-client.ts';
-import type { LocalFleet } from './fleet.ts';
+import type { LocalFleetFile } from './fleet.ts';
 
 /** Invalid command line; the message names the option or argument. */
 export class UsageError extends Error {
@@ -30,7 +30,7 @@ export interface Context {
   /** Client of the aggregators, with the operator token. */
   readonly operator: Send;
   /** The fleet of `npm start`, unless another is addressed. */
-  localFleet(): LocalFleet | undefined;
+  localFleet(): LocalFleetFile | undefined;
   /** See {@link CliEnvironment.interruption}. */
   interruption(): AbortSignal;
   /** Prints a line of a streamed result. */

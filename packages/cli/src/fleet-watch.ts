@@ -115,7 +115,7 @@ const troubleOf = (report: FleetReport, changing: string | undefined): string | 
   return failed && `${failed.name} is down (${failed.why})`;
 };
 
-/** Instances of a service, the one with the fewest connections first. */
+/** Instances of a service, by ascending number of connections. */
 export const emptiestFirst = (report: FleetReport, service: string): InstanceReport[] =>
   report.services
     .filter((one) => one.service === service)

@@ -40,7 +40,7 @@ interface LocalProcess {
 }
 
 /** The running fleet of `npm start`. */
-export type LocalFleet = Readonly<Record<'publicUrl' | 'serviceApiKey' | 'serverApiKey' | 'opsToken', string>> &
+export type LocalFleetFile = Readonly<Record<'publicUrl' | 'serviceApiKey' | 'serverApiKey' | 'opsToken', string>> &
   Readonly<Partial<Record<'sessionServices' | 'gateways' | 'healthAggregators', readonly LocalProcess[]>>>;
 
 const STORE_NAMES: Readonly<Record<string, string>> = { redis: 'Redis', database: 'Postgres' };

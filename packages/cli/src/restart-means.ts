@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { hostname } from 'node:os';
 import { type Context, UsageError } from './command.ts';
-import type { InstanceReport, LocalFleet } from './fleet.ts';
+import type { InstanceReport, LocalFleetFile } from './fleet.ts';
 
 /** Lines for a shell. */
 type Lines = readonly string[];
@@ -83,7 +83,7 @@ const bySystemd = (): RestartMeans => {
 };
 
 /** The launcher of `npm start` restarts a process that has ended. */
-const byLauncher = (localFleet: () => LocalFleet | undefined): RestartMeans => {
+const byLauncher = (localFleet: () => LocalFleetFile | undefined): RestartMeans => {
   if (localFleet() === undefined)
     throw new UsageError('state how instances are restarted: --with compose, --with systemd or --command CMD');
   return {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type CliEnvironment, UsageError } from './command.ts';
-import type { LocalFleet } from './fleet.ts';
+import type { LocalFleetFile } from './fleet.ts';
 
 /**
  * Origin of the fleet, its API keys of the session service and of the gateways' server API, and its operator token. Reads the options, else the
@@ -46,7 +46,7 @@ const checked = (url: string): string => {
   return url;
 };
 
-const readFleet = (cwd: string): LocalFleet | undefined => {
+const readFleet = (cwd: string): LocalFleetFile | undefined => {
   for (let directory = cwd; ; directory = dirname(directory)) {
     const file = join(directory, '.muster', 'fleet.json');
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
