@@ -57,7 +57,7 @@ const PROJECTS: Record<string, { exclude?: string[]; [setting: string]: unknown 
   },
   // Several real processes.
   fleet: {
-    include: ['tests/cluster/**/*.test.ts', 'tests/browser/**/*.test.ts'],
+    include: ['tests/cluster/**/*.test.ts', 'tests/browser/**/*.test.ts', 'tests/bench/**/*.test.ts'],
     globalSetup: STORES,
     setupFiles: PROCESSES,
     testTimeout: 60_000,

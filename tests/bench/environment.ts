@@ -81,6 +81,8 @@ export const createEnvironment = async ({ checkout, log }: EnvironmentOptions): 
       void exited.then(() => guarded.delete(pid));
     },
     async [Symbol.asyncDispose]() {
+      // There is nothing to drain.
+      killAll.abort();
       await fleet.stop();
       rmSync(dataDir, { recursive: true, force: true });
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, end);

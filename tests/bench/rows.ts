@@ -56,68 +56,61 @@ export const figure = (value: number): string => {
  * The tables as Markdown, one for each benchmark: median (best round) of each contestant, the ratio of Muster to the
  * peer of the contract (Centrifugo where it has no line), and the lines of the contract.
  */
-export const printRows = (rows: readonly BenchRow[]): string[] => {
-  const summaries = summarize(rows);
-  return [...Map.groupBy(summaries, ({ bench }) => bench)].flatMap(([bench, all]) => {
+export const printRows = (rows: readonly BenchRow[]): string[] =>
+  [...Map.groupBy(rows, ({ bench }) => bench)].flatMap(([bench, all]) => {
     const contestants = [...new Set(all.map(({ contestant }) => contestant))];
-    const lines = [...Map.groupBy(all, ({ row, metric }) => `${row}\n${metric}`).values()];
+    const figures = summarize(all.filter(({ metric }) => metric !== NO_RESULT));
+    const lines = [...Map.groupBy(figures, ({ row, metric }) => `${row}\n${metric}`).values()];
+    const isNotRun = (name: string) =>
+      all.every(({ contestant, metric }) => contestant !== name || metric === NO_RESULT);
     return [
-      ...['', `## ${title(bench)}`, ''],
+      ...['', `## ${bench.charAt(0).toUpperCase()}${bench.slice(1)}`, ''],
       `| workload | figure | ${contestants.join(' | ')} | ratio | must | reach |`,
       `| --- | --- |${' --: |'.repeat(contestants.length + 1)} --- | --- |`,
-      ...lines.map((line) => tableLine(line, contestants)),
-      ...faultsOf(rows.filter((row) => row.bench === bench)),
+      ...lines.map((line) =>
+        tableLine(
+          line,
+          contestants.map((name) => (isNotRun(name) ? 'not run' : cell(line, name))),
+        ),
+      ),
+      ...['', ...faultLines(all)],
     ];
   });
+
+/** Metric of a row that has no figure because the workload did not run. */
+export const NO_RESULT = 'no result';
+
+const cell = (line: readonly RowSummary[], contestant: string): string => {
+  const one = line.find((each) => each.contestant === contestant);
+  if (one === undefined) return '';
+  return one.rounds > 1 ? `${figure(one.median)} (${figure(one.best)})` : figure(one.median);
 };
 
-const title = (bench: string): string => bench.charAt(0).toUpperCase() + bench.slice(1);
-
-const tableLine = (line: readonly RowSummary[], contestants: readonly string[]): string => {
+const tableLine = (line: readonly RowSummary[], cells: readonly string[]): string => {
   const [first] = line;
   if (first === undefined) return '';
-  const of = (name: string) => line.find(({ contestant }) => contestant === name);
   const contract = contractOf(first);
-  const peer = of(contract?.peer ?? 'centrifugo') ?? of('centrifugo');
-  const muster = of('muster');
-  const ratio = (muster?.median ?? Number.NaN) / (peer?.median ?? Number.NaN);
-  const cells = contestants.map((name) => {
-    const one = of(name);
-    if (one === undefined) return '';
-    return one.rounds > 1 ? `${figure(one.median)} (${figure(one.best)})` : figure(one.median);
-  });
-  return `| ${[
-    ...[first.row, `${first.metric}, ${first.unit}`, ...cells],
-    ...[
-      figure(ratio),
-      bound(contract, 'must', { ratio, value: muster?.median }),
-      bound(contract, 'reach', { ratio, value: muster?.median }),
-    ],
-  ].join(' | ')} |`;
+  const medianOf = (name: string) => line.find(({ contestant }) => contestant === name)?.median ?? Number.NaN;
+  const value = medianOf('muster');
+  const ratio = value / medianOf(contract?.peer ?? 'centrifugo');
+  const measured = contract?.peer === undefined ? value : ratio;
+  const name = first.unit === '' ? first.metric : `${first.metric}, ${first.unit}`;
+  const bounds = (['must', 'reach'] as const).map((kind) => describeBound(contract, contract?.[kind], measured));
+  return `| ${[first.row, name, ...cells, figure(ratio), ...bounds].join(' | ')} |`;
 };
 
-const bound = (
-  contract: ContractLine | undefined,
-  kind: 'must' | 'reach',
-  { ratio, value = Number.NaN }: { ratio: number; value: number | undefined },
-): string => {
-  const limit = contract?.[kind];
+const describeBound = (contract: ContractLine | undefined, limit: number | undefined, measured: number): string => {
   if (contract === undefined || limit === undefined) return '';
-  const measured = contract.peer === undefined ? value : ratio;
-  const text = `${contract.isLeast ? '≥' : '≤'} ${limit}${contract.peer === undefined ? '' : ' ×'}`;
-  if (!Number.isFinite(measured)) return `${text}: not run`;
-  return `${text}: ${(contract.isLeast ? measured >= limit : measured <= limit) ? 'met' : '**missed**'}`;
+  const isMet = contract.isLeast === true ? measured >= limit : measured <= limit;
+  const text = `${contract.isLeast === true ? '≥' : '≤'} ${limit}${contract.peer === undefined ? '' : ' ×'}`;
+  return `${text}: ${Number.isNaN(measured) ? 'not run' : isMet ? 'met' : '**missed**'}`;
 };
 
-const faultsOf = (rows: readonly BenchRow[]): string[] => {
-  const faults = new Set(
-    rows.flatMap(({ row, contestant, fault }) => (fault === undefined ? [] : [`${row}, ${contestant}: ${fault}`])),
+const faultLines = (rows: readonly BenchRow[]): string[] => {
+  const faults = rows.flatMap(({ row, contestant, fault }) =>
+    fault === undefined ? [] : [`- ${row}, ${contestant}: ${fault}`],
   );
-  return [
-    '',
-    faults.size === 0
-      ? 'Nothing was missing, doubled or out of order, rejected or closed in any round.'
-      : 'Rounds without a result:',
-    ...[...faults].map((fault) => `- ${fault}`),
-  ];
+  return faults.length === 0
+    ? ['Nothing was missing, doubled or out of order, rejected or closed in any round.']
+    : ['Rounds without a result, which are left out:', '', ...new Set(faults)];
 };

@@ -10,7 +10,7 @@ import {
 import { cpuSecondsOf, rssBytesOf } from './cpu.ts';
 import type { Environment } from './environment.ts';
 import { type LoadAnswer, loadFaultOf, type SendToLoad, startLoadGenerator } from './load-generator.ts';
-import type { BenchRow } from './rows.ts';
+import { type BenchRow, NO_RESULT } from './rows.ts';
 
 /** A figure and its unit; of `/s`, more is better. */
 type Figures = Readonly<Record<string, readonly [value: number, unit: string]>>;
@@ -94,7 +94,7 @@ export const runScenarios = async (all: readonly Scenario[], options: RunOptions
 };
 
 const withoutResult = ({ bench }: Scenario, row: string, contestant: string, fault: string): BenchRow => ({
-  ...{ bench, row, contestant, metric: 'result', value: Number.NaN, unit: '', lowerIsBetter: true, fault },
+  ...{ bench, row, contestant, metric: NO_RESULT, value: Number.NaN, unit: '', lowerIsBetter: true, fault },
 });
 
 const describeRows = (rows: readonly BenchRow[]): string[] =>

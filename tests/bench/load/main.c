@@ -13,7 +13,8 @@
 
 enum { PENDING = 200, LINE_SIZE = 4096, BACKGROUND_CONNECTIONS = 16, MAX_HTTP = 64 };
 static const uint64_t SECOND = 1000000000ull, MILLISECOND = 1000000ull;
-static const uint64_t CONNECT_LIMIT = 120 * SECOND, DRAIN_LIMIT = 15 * SECOND, REPLY_LIMIT = 60 * SECOND;
+static const uint64_t CONNECT_LIMIT = 120 * SECOND, REPLY_LIMIT = 60 * SECOND;
+static const double DRAIN_SECONDS = 15;
 
 Settings settings = { .groups = 1, .members = 1, .per_member = 1, .path = "/", .prefix = "g", .header = "X-None: 1" };
 Counts counts;
@@ -92,9 +93,9 @@ static bool is_waiting_for_answers(void) {
   return false;
 }
 
-// Waits for the deliveries that are missing. A repetition that is still on its way arrives before the answer.
-static void drain(void) {
-  uint64_t limit = now() + DRAIN_LIMIT;
+// Waits for the deliveries that are missing, `drain` seconds at most. A repetition that is still on its way arrives before the answer.
+static void drain(const char *line) {
+  uint64_t limit = now() + (uint64_t)(option(line, "drain", DRAIN_SECONDS) * 1e9);
   while ((counts.delivered < counts.expected || is_waiting_for_answers()) && now() < limit) turn(1);
 }
 
@@ -175,7 +176,7 @@ static void on_run(const char *line) {
     step(pause > 0 ? 0 : 100);
     if (pause > 0) usleep((useconds_t)pause);
   }
-  drain();
+  drain(line);
   double seconds = seconds_since(start);
   measured = NOTHING;
   wait_for(50 * MILLISECOND);
@@ -192,7 +193,7 @@ static void on_background(const char *line) {
   if (background.rate > 0) {
     is_patient = true;
     open_http(BACKGROUND_CONNECTIONS);
-  } else drain();
+  } else drain(line);
   answer("");
 }
 
