@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { findProgram } from '@muster/local/programs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { compareRounds, printComparisons } from './against.ts';
 import { buildLoadGenerator, type LoadTarget, loadFaultOf, startLoadGenerator } from './load-generator.ts';
 import { type BenchRow, NO_RESULT, printRows } from './rows.ts';
 
@@ -171,3 +172,41 @@ test.runIf(canBuild)(
   },
   180_000,
 );
+
+/** Rounds of a figure with these values. */
+const roundsOf = (values: readonly number[], more: Partial<BenchRow> = {}): BenchRow[][] =>
+  values.map((value) => [rowOf('muster', value, { metric: 'CPU each', unit: 'µs', ...more })]);
+const BEFORE = [100, 104, 98, 101, 99, 103];
+
+test.each([
+  ['the same values', BEFORE, 'ok'],
+  ['4 % more', BEFORE.map((value) => value * 1.04), 'ok'],
+  ['half', BEFORE.map((value) => value / 2), 'ok'],
+  ['6 % more in every round', BEFORE.map((value) => value * 1.06), 'regression'],
+  ['a median of 6 % more, but less in some rounds', [90, 95, 108, 108, 106, 110], 'undecided'],
+  ['double, in too few rounds', [200, 208], 'undecided'],
+  ['no value', [], 'undecided'],
+])('[BN11] given %s, then the outcome of a comparison: %#', (_name, after, outcome) => {
+  expect(compareRounds(roundsOf(BEFORE), roundsOf(after)).map((one) => one.outcome)).toEqual([outcome]);
+});
+
+test('[BN11] given a figure of which more is better, then less is worse', () => {
+  const rate = { metric: 'rate', unit: '/s', lowerIsBetter: false };
+  const [one] = compareRounds(
+    roundsOf(BEFORE, rate),
+    roundsOf(
+      BEFORE.map((value) => value * 0.9),
+      rate,
+    ),
+  );
+  expect(one).toMatchObject({ outcome: 'regression', ratio: expect.closeTo(1.11, 2) });
+});
+
+test('[BN12] given a regression, then the table and the list name it', () => {
+  const rows = compareRounds(roundsOf(BEFORE), roundsOf(BEFORE.map((value) => value * 2)));
+  const lines = printComparisons(rows, 'v1');
+  const name = 'publish, echo, one in flight, muster, CPU each';
+  expect(lines.find((line) => line.startsWith(`| ${name} `))).toContain('| 2.000 | 2.000–2.000 | 6 | **regression** |');
+  expect(lines.at(-1)).toBe(`- ${name}: regression, ratio 2.000`);
+  expect(printComparisons(compareRounds(roundsOf(BEFORE), roundsOf(BEFORE)), 'v1').at(-1)).toMatch(/^1 figures: none/);
+});

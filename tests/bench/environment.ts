@@ -90,7 +90,8 @@ export const createEnvironment = async ({ checkout, log }: EnvironmentOptions): 
   };
 };
 
-const entryPointsOf = (checkout: string): Record<string, string> =>
+/** The services of a checkout. */
+export const entryPointsOf = (checkout: string): Record<string, string> =>
   Object.fromEntries(
     readdirSync(join(checkout, 'services')).map((name) => [name, join(checkout, 'services', name, 'src', 'main.ts')]),
   );

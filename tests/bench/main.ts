@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { benchAgainst } from './against.ts';
 import { createEnvironment } from './environment.ts';
 import { type BenchRow, printRows } from './rows.ts';
 import { runScenarios, type Scenario } from './run-scenarios.ts';
@@ -20,6 +21,7 @@ BENCH: fanout, publish, handshake, subscribe, idle, storm, sessions, signatures;
   --only A,B       contestants: muster, centrifugo, socket.io, ws, bare sockets
   --workload TEXT  workloads whose names contain the text
   --checkout DIR   measures the services of another checkout
+  --against REV    compares with the services of another revision, in turns; exit code 1 if a row is more than 5 % worse
 
 Environment: CENTRIFUGO=PATH names a program; otherwise a Go toolchain builds one, once.`;
 
@@ -34,6 +36,7 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     workload: { type: 'string', default: '' },
     checkout: { type: 'string' },
+    against: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -52,18 +55,34 @@ if (values.help || names.some((name) => !known.includes(name)) || !(rounds >= 1)
   process.exit(values.help ? 0 : 2);
 }
 
-const measureScenarios = async (wanted: readonly Scenario[]): Promise<BenchRow[]> => {
+type MeasureOptions = typeof options;
+
+const measureScenarios = async (wanted: readonly Scenario[], measured: MeasureOptions): Promise<BenchRow[]> => {
   if (wanted.length === 0) return [];
-  await using environment = await createEnvironment(options);
+  await using environment = await createEnvironment(measured);
   // Awaited here: the environment ends with this function.
-  return await runScenarios(wanted, { ...options, environment });
+  return await runScenarios(wanted, { ...measured, environment });
 };
 
-const loadBefore = loadavg()[0] ?? 0;
-const rows = [
-  ...(await measureScenarios(all.filter(({ bench }) => names.includes(bench)))),
-  ...(names.includes('sessions') ? await benchSessions(options) : []),
+const measureAll = async (wanted: readonly string[], measured: MeasureOptions): Promise<BenchRow[]> => [
+  ...(await measureScenarios(
+    all.filter(({ bench }) => wanted.includes(bench)),
+    measured,
+  )),
+  ...(wanted.includes('sessions') ? await benchSessions(measured) : []),
 ];
+
+if (values.against !== undefined) {
+  const isGood = await benchAgainst({
+    ...{ revision: values.against, rounds, log },
+    names: names.filter((name) => name !== 'signatures'),
+    measure: (wanted, checkout) => measureAll(wanted, { ...options, rounds: 1, only: ['muster'], checkout }),
+  });
+  process.exit(isGood ? 0 : 1);
+}
+
+const loadBefore = loadavg()[0] ?? 0;
+const rows = await measureAll(names, options);
 const timing = names.includes('signatures')
   ? ['', '## Signatures', '', ...printSignatures(benchSignatures(options))]
   : [];

@@ -26,7 +26,9 @@ export interface RowSummary extends Omit<BenchRow, 'value' | 'fault'> {
   readonly rounds: number;
 }
 
-const keyOf = ({ bench, row, contestant, metric }: BenchRow): string => [bench, row, contestant, metric].join('\n');
+/** Identity of a figure. */
+export const keyOf = ({ bench, row, contestant, metric }: BenchRow): string =>
+  [bench, row, contestant, metric].join('\n');
 
 /** Median, best and worst round of each figure, in the order of the rows. Rounds with a fault are left out. */
 export const summarize = (rows: readonly BenchRow[]): RowSummary[] =>

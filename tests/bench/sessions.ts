@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type LocalFleet, startFleet } from '@muster/fleet/fleet';
 import { Redis } from 'ioredis';
 import { cpuSecondsOf, leaveServerCore, useServerCore } from './cpu.ts';
+import { entryPointsOf } from './environment.ts';
 import { type Job, type Outcome, runLoad, type Shot } from './load.ts';
 import type { BenchRow } from './rows.ts';
 
@@ -56,18 +56,27 @@ const CLOSED = { connections: CONNECTIONS, seconds: SECONDS, leadIn: LEAD_IN_SEC
  */
 export const benchSessions = async ({
   rounds,
+  only,
   workload,
+  checkout,
   log,
 }: {
   readonly rounds: number;
+  /** Names of contestants, with all their variants; empty for all. */
+  readonly only: readonly string[];
+  /** Checkout whose services and middleware are measured, instead of this checkout. */
+  readonly checkout?: string | undefined;
   /** Measures only works that start with this text. */
   readonly workload: string;
   readonly log: (line: string) => void;
 }): Promise<BenchRow[]> => {
   await using stack = new AsyncDisposableStack();
   if (!leaveServerCore()) log('the servers have no core of their own: taskset or a second core is missing');
-  const fleet = stack.use(await ownFleet(stack));
-  const works = (await worksOf(fleet, stack)).filter(({ work }) => work.startsWith(workload));
+  const fleet = stack.use(await ownFleet(stack, checkout));
+  const works = (await worksOf(fleet, stack, checkout)).filter(
+    ({ work, contestant }) =>
+      work.startsWith(workload) && (only.length === 0 || only.some((name) => contestant.startsWith(name))),
+  );
   const rows: BenchRow[] = [];
   for (const { pid } of works) useServerCore(pid);
   for (const one of works) {
@@ -114,7 +123,7 @@ const withoutExpress = (rows: readonly BenchRow[]): BenchRow[] => {
   });
 };
 
-const ownFleet = (stack: AsyncDisposableStack): Promise<LocalFleet> => {
+const ownFleet = (stack: AsyncDisposableStack, checkout: string | undefined): Promise<LocalFleet> => {
   const dataDir = mkdtempSync(join(tmpdir(), 'muster-bench-'));
   stack.defer(() => rmSync(dataDir, { recursive: true, force: true }));
   const { DATABASE_URL: _database, REDIS_URL: _redis, ...env } = process.env;
@@ -124,6 +133,7 @@ const ownFleet = (stack: AsyncDisposableStack): Promise<LocalFleet> => {
     gateways: 1,
     port: 0,
     basePort: 0,
+    ...(checkout === undefined ? {} : { entryPoints: entryPointsOf(checkout) }),
   });
 };
 
@@ -136,21 +146,25 @@ const measure = async ({ contestant, work, pid, job }: Work): Promise<Outcome & 
   return { ...outcome, cpuUs: ((cpuSecondsOf(pid) - before) / outcome.done) * 1e6 };
 };
 
-const worksOf = async (fleet: LocalFleet, stack: AsyncDisposableStack): Promise<Work[]> => {
+const worksOf = async (
+  fleet: LocalFleet,
+  stack: AsyncDisposableStack,
+  checkout: string | undefined,
+): Promise<Work[]> => {
   const about = fleet.describe();
   const [member] = about.sessionServices;
   if (member === undefined) throw new Error('the fleet has no session service');
   const service: Server = { pid: member.pid, origin: member.url };
   const secrets = JSON.parse(readFileSync(join(fleet.dataDir, 'secrets.json'), 'utf8')) as Record<string, string>;
   const inApp = (cacheSize: number) =>
-    startServer(stack, './muster-app-server.ts', [
+    startServer(stack, inCheckout('muster-app-server.ts', checkout), [
       ...[about.redisUrl, secrets['sessionSecrets'] ?? '', member.opsUrl, secrets['internalApiKey'] ?? ''],
       String(cacheSize),
     ]);
   const [app, appWithoutMemory, express] = await Promise.all([
     inApp(10_000),
     inApp(0),
-    startServer(stack, './express-session-server.ts', [about.redisUrl, 'x'.repeat(40)]),
+    startServer(stack, inCheckout('express-session-server.ts', undefined), [about.redisUrl, 'x'.repeat(40)]),
   ]);
   const redis = new Redis(about.redisUrl);
   stack.defer(() => redis.disconnect());
@@ -222,8 +236,11 @@ const EXPRESS_CREATE: Shot = {
   body: '{"user_id":"user"}',
 };
 
+const inCheckout = (file: string, checkout: string | undefined): string =>
+  checkout === undefined ? join(import.meta.dirname, file) : join(checkout, 'tests', 'bench', file);
+
 const startServer = async (stack: AsyncDisposableStack, file: string, args: readonly string[]): Promise<Server> => {
-  const child: ChildProcess = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
+  const child: ChildProcess = fork(file, [...args], {
     env: { ...process.env, NODE_ENV: 'production' },
   });
   stack.defer(() => void child.kill());
