@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { median } from './cpu.ts';
 import { type BenchRow, figure, keyOf } from './rows.ts';
 
-/** The regression gate: this checkout beside another revision. */
+/** The regression check: this checkout beside another revision. */
 interface AgainstOptions {
   readonly revision: string;
   readonly names: readonly string[];
@@ -67,7 +67,7 @@ const isUndecided = (rows: readonly Comparison[], bench: string): boolean =>
 
 /**
  * Compares rounds in pairs. A regression: the median ratio is beyond the limit, and even the lower bound of the median is
- * above 1. Undecided: the median is beyond the limit, but the difference may be noise. A row that one revision lacks is
+ * above 1. Undecided: the median is beyond the limit, but the difference may be noise. A row without rounds of both is
  * undecided, too: nothing is known about it.
  */
 export const compareRounds = (
