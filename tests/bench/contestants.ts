@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { acceptsConnections, freePorts } from '@muster/local/ports';
 import { foregroundServer, startServer } from '@muster/local/server-process';
@@ -15,7 +16,7 @@ export interface ServerUnderTest extends AsyncDisposable {
 
 /** A product that is measured. */
 export interface Contestant extends Pick<LoadTarget, 'dialect' | 'path' | 'header'> {
-  readonly name: string;
+  readonly name: ContestantName;
   /** True when its processes share publications. */
   readonly hasReplicas: boolean;
   /** Starts a new process, on the core of the servers or beside the load. */
@@ -32,6 +33,8 @@ const PEERS = fileURLToPath(new URL('./peer-servers.ts', import.meta.url));
 const CENTRIFUGO_SECRET = 'bench-secret-of-centrifugo-tokens';
 const CENTRIFUGO_KEY = 'bench-key-of-centrifugo';
 const SESSIONS_AT_ONCE = 16;
+const SESSION_ATTEMPTS = 50;
+const SESSION_RETRY_MS = 200;
 const STOP_DEADLINE_MS = 5_000;
 /** A busy machine does not fail the benchmark, it only spoils it. */
 const READY_TIMEOUT_MS = 120_000;
@@ -112,26 +115,31 @@ const muster = (environment: Environment): Contestant => {
 };
 
 const createSessions = async (
-  { fleet }: Environment,
+  environment: Environment,
   { from, count }: { from: number; count: number },
 ): Promise<string[]> => {
-  const { sessionServices, serviceApiKey } = fleet.describe();
   const tokens: string[] = [];
   let next = from;
   const worker = async (): Promise<void> => {
-    while (next < from + count) {
-      const answer = await fetch(`${sessionServices[0]?.url}/v1/sessions`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${serviceApiKey}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ user_id: `user-${next++}`, transport: 'bearer' }),
-      });
-      const { token } = (await answer.json()) as { token?: string };
-      if (token === undefined) throw new Error(`no session: ${answer.status}`);
-      tokens.push(token);
-    }
+    while (next < from + count) tokens.push(await createSession(environment, `user-${next++}`));
   };
   await Promise.all(Array.from({ length: SESSIONS_AT_ONCE }, worker));
   return tokens;
+};
+
+/** Token of a new session. A service that is too busy is tried again. */
+const createSession = async (environment: Environment, userId: string, attempt = 1): Promise<string> => {
+  const { sessionServices, serviceApiKey } = environment.fleet.describe();
+  const answer = await fetch(`${sessionServices[0]?.url}/v1/sessions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${serviceApiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ user_id: userId, transport: 'bearer' }),
+  });
+  const text = await answer.text();
+  if (answer.ok) return (JSON.parse(text) as { token: string }).token;
+  if (attempt === SESSION_ATTEMPTS) throw new Error(`no session: ${answer.status} ${text}`);
+  await sleep(SESSION_RETRY_MS);
+  return createSession(environment, userId, attempt + 1);
 };
 
 const writeTokens = (environment: Environment, name: string, tokens: readonly string[]): string => {

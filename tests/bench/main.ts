@@ -15,8 +15,8 @@ const USAGE = `usage: npm run bench -- [BENCH…] [options]
 
 BENCH: fanout, publish, handshake, subscribe, idle, storm, sessions, signatures; all of them without one.
 
-  --rounds N       rounds in which the contestants take turns (3; 1 with --quick)
-  --seconds N      seconds of load for each row (3; 1.5 with --quick)
+  --rounds N       rounds in which the contestants take turns (3, but 2 of the longest; 1 with --quick)
+  --seconds N      seconds of load for each row (2.5; 1.5 with --quick)
   --quick          nothing above a thousand connections
   --only A,B       contestants: muster, centrifugo, socket.io, ws, bare sockets
   --workload TEXT  workloads whose names contain the text
@@ -43,7 +43,7 @@ const { values, positionals } = parseArgs({
 const log = (line: string) => void process.stdout.write(`${line}\n`);
 const isQuick = values.quick;
 const rounds = Number(values.rounds ?? (isQuick ? 1 : 3));
-const seconds = Number(values.seconds ?? (isQuick ? 1.5 : 3));
+const seconds = Number(values.seconds ?? (isQuick ? 1.5 : 2.5));
 const only = values.only.split(',').filter((name) => name !== '');
 const options = { rounds, seconds, isQuick, only, workload: values.workload, checkout: values.checkout, log };
 

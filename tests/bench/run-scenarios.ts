@@ -17,6 +17,7 @@ type Figures = Readonly<Record<string, readonly [value: number, unit: string]>>;
 
 /** One scenario with one contestant. */
 export interface ScenarioRun {
+  readonly contestant: ContestantName;
   readonly members: number;
   /** Seconds of load for each row. */
   readonly seconds: number;
@@ -52,6 +53,8 @@ export interface Scenario {
   readonly perMember?: number;
   /** The second process: publications come from it, or it takes over when the first is killed. */
   readonly replica?: 'publishes' | 'takes over';
+  /** Rounds that are enough, where one takes minutes. */
+  readonly maxRounds?: number;
   measure(run: ScenarioRun): Promise<void>;
 }
 
@@ -79,7 +82,7 @@ export const runScenarios = async (all: readonly Scenario[], options: RunOptions
   const wanted = all.filter(({ rows }) => rows.some((row) => row.includes(workload)));
   const results: BenchRow[] = [];
   for (let round = 1; round <= options.rounds; round += 1) {
-    for (const scenario of wanted) {
+    for (const scenario of wanted.filter(({ maxRounds = round }) => round <= maxRounds)) {
       for (const { name, contestant } of contestants.filter((each) => scenario.contestants.includes(each.name))) {
         const rows =
           contestant === undefined
@@ -128,7 +131,7 @@ const runOnce = async (
 const measureOnce = async (
   { bench, members, groups, perMember = 1, replica, measure }: Scenario,
   contestant: Contestant,
-  { environment, seconds, workload, tag, rows }: RunOptions & { readonly tag: string; readonly rows: BenchRow[] },
+  { environment, seconds, workload, tag, rows, log }: RunOptions & { readonly tag: string; readonly rows: BenchRow[] },
 ): Promise<void> => {
   const tokensFile = await contestant.tokensFile(members);
   await using first = await contestant.start();
@@ -141,9 +144,12 @@ const measureOnce = async (
     ...{ members, groups, perMember, prefix: `${tag}g` },
   });
   let server: ServerUnderTest = first;
-  const used = () => [serverSeconds(environment, server.pid), cpuSecondsOf(environment.redisPid)] as const;
+  const used = () => [
+    ...[serverSeconds(environment, server.pid), cpuSecondsOf(environment.redisPid)],
+    ...[cpuSecondsOf(load.pid), performance.now() / 1_000],
+  ];
   await measure({
-    ...{ members, seconds, send: load.send, isWanted: (row) => row.includes(workload) },
+    ...{ contestant: contestant.name, members, seconds, send: load.send, isWanted: (row) => row.includes(workload) },
     async connect() {
       await load.send('connect');
       if (replica === 'publishes') await load.send('publishers');
@@ -153,7 +159,11 @@ const measureOnce = async (
       const before = used();
       const answer = await load.send(command, values);
       if (settleS !== undefined) await load.send('wait', { seconds: settleS });
-      const [serverUs = 0, redisUs = 0] = used().map((after, index) => (after - (before[index] ?? 0)) * 1e6);
+      const [serverUs = 0, redisUs = 0, loadUs = 0, elapsedUs = 0] = used().map(
+        (after, index) => (after - (before[index] ?? 0)) * 1e6,
+      );
+      const [serverShare, loadShare] = [serverUs, loadUs].map((us) => ((us / elapsedUs) * 100).toFixed(0));
+      log(`  ${contestant.name}, ${command}: server at ${serverShare} % of a core, load at ${loadShare} %`);
       return { answer, serverUs, redisUs };
     },
     bytes: () => rssBytesOf(server.pid),

@@ -76,7 +76,11 @@ const fanOut = ({ isQuick }: ScenarioOptions): Scenario[] => {
       { '1 × 10 at 1,000/s, published at another replica': { rate: 1_000 } },
       { contestants: WITH_REPLICAS, replica: 'publishes' },
     ),
-    shape([10_000, 1], { '1 × 10,000, one in flight': { window: 1, ...PAUSE }, '1 × 10,000 at 4/s': { rate: 4 } }),
+    shape(
+      [10_000, 1],
+      { '1 × 10,000, one in flight': { window: 1, ...PAUSE }, '1 × 10,000 at 4/s': { rate: 4 } },
+      { maxRounds: 2 },
+    ),
   ];
 };
 
@@ -139,8 +143,8 @@ const WAVES = 5;
 
 /** Connections that open and close in waves, each with a session of its own. */
 const handshakes = ({ isQuick }: ScenarioOptions): Scenario => ({
-  ...{ bench: 'handshake', rows: ['first wave', 'last wave'], contestants: ALL },
-  ...{ members: isQuick ? 500 : 2_000, groups: 1 },
+  ...{ bench: 'handshake', rows: ['first wave', 'last wave'], contestants: WITH_REPLICAS },
+  ...{ members: isQuick ? 500 : 2_000, groups: 1, maxRounds: 2 },
   async measure(run) {
     for (let wave = 1; wave <= WAVES; wave += 1) {
       const { answer, serverUs, redisUs } = await run.measure('connect', {}, { settleS: 0.2 });
@@ -186,10 +190,10 @@ const subscriptions: Scenario = {
 /** Memory of connections with sessions of their own, the CPU of their handshakes, and the CPU of their rest. */
 const idle = ({ isQuick }: ScenarioOptions): Scenario => {
   const sizes = isQuick ? [1_000] : [1_000, 5_000, 10_000];
-  const restS = isQuick ? 3 : 15;
   const nameOf = (size: number) => `${size.toLocaleString('en-US')} connections`;
   return {
     ...{ bench: 'idle', rows: sizes.map(nameOf), contestants: ALL, members: Math.max(...sizes), groups: 1 },
+    maxRounds: 2,
     async measure(run) {
       const bytesBefore = run.bytes();
       let connectUs = 0;
@@ -201,6 +205,8 @@ const idle = ({ isQuick }: ScenarioOptions): Scenario => {
           'handshake CPU each': [connectUs / size, 'µs'],
         });
       }
+      // Presence is renewed every 25 to 30 s.
+      const restS = !isQuick && CENTRIFUGO_PROTOCOL.includes(run.contestant) ? 30 : 5;
       const { answer, serverUs, redisUs } = await run.measure('wait', { seconds: restS });
       const share = (us: number): [number, string] => [us / restS / 1e4, '%'];
       run.add(nameOf(run.members), answer, { 'CPU at rest': share(serverUs), 'Redis at rest': share(redisUs) });
