@@ -11,7 +11,7 @@ const PROCESSES = ['packages/testkit/src/leftover-processes.ts'];
 const SIDE_BY_SIDE = Math.max(2, availableParallelism() - 1);
 
 /** Chaos tests that bound times in milliseconds: nothing may run beside them. */
-const MEASURED = ['detection', 'hostile-client', 'reconnect-storm', 'session-end'].map(
+const MEASURED = ['detection', 'hostile-client', 'reconnect-storm', 'rebalance', 'session-end'].map(
   (name) => `tests/chaos/${name}.test.ts`,
 );
 
