@@ -111,7 +111,7 @@ const CUT = 'gateway_disconnects_total{initiator="network",code="1006"}';
 test('[MV1] [MV3] given clients on three gateways under load, when three more join, then they are even within five minutes, without a loss and with the bounds of delivery and revocation', async () => {
   await pause(BASELINE_MS);
   const before = percentile(latencies, 0.99);
-  await Promise.all(['ws-gateway-4', 'ws-gateway-5', 'ws-gateway-6'].map((name) => fleet.resume(name)));
+  for (const name of ['ws-gateway-4', 'ws-gateway-5', 'ws-gateway-6']) await fleet.resume(name);
   const startedAt = performance.now();
   await until(async () => (await gatewaysMetric(fleet, 'gateway_rebalanced_connections_total')) > 0, {
     what: 'the first move',
