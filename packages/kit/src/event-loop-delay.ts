@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { every } from './clock.ts';
+import { after, every, type Stop } from './clock.ts';
 
 /** Event loop measurements of the last complete window. */
 export interface EventLoopDelay {
@@ -15,27 +15,45 @@ export interface EventLoopMonitor extends Disposable {
 }
 
 const TICK_MS = 20;
+/** Interval of an idle process: 50 wake-ups per second would be most of its CPU time. */
+const QUIET_TICK_MS = 100;
+/** Utilisation since the last tick above which the next one follows sooner. */
+const BUSY = 0.1;
 const REST = 0.01;
+
+/** Delay of one tick, and the time since the tick before, in ms. */
+export interface LoopSample {
+  readonly delayMs: number;
+  readonly passedMs: number;
+}
 
 /** Measures in consecutive windows of `windowMs`. */
 export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
-  let delays: number[] = [];
+  let samples: LoopSample[] = [];
   let tickedAt = performance.now();
-  let since = performance.eventLoopUtilization();
+  let tickMs = TICK_MS;
+  let atTick = performance.eventLoopUtilization();
+  let since = atTick;
   let last: EventLoopDelay = { loopP99Ms: 0, loopUtilisation: 0 };
+  let stopTicking: Stop = () => {};
   const tick = (): void => {
-    const now = performance.now();
-    delays.push(Math.max(0, now - tickedAt - TICK_MS));
-    tickedAt = now;
+    const passedMs = performance.now() - tickedAt;
+    samples.push({ delayMs: Math.max(0, passedMs - tickMs), passedMs });
+    tickedAt += passedMs;
+    const before = atTick;
+    atTick = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(atTick, before);
+    tickMs = utilization > BUSY ? TICK_MS : QUIET_TICK_MS;
+    stopTicking = after(tickMs, tick);
   };
-  const stopTicking = every(TICK_MS, tick);
+  tick();
   const stop = every(windowMs, () => {
     const now = performance.eventLoopUtilization();
     last = {
-      loopP99Ms: Math.round(delayPercentile99(delays) * 10) / 10,
+      loopP99Ms: Math.round(delayPercentile99(samples) * 10) / 10,
       loopUtilisation: Math.round(performance.eventLoopUtilization(now, since).utilization * 1_000) / 1_000,
     };
-    delays = [];
+    samples = [];
     since = now;
   });
   return {
@@ -51,12 +69,12 @@ export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
  * The delay that is exceeded for one percent of the time. Weighted by duration, not by count: a loop that blocks for 400 ms per
  * second delays two fifths of all requests, but only one of forty samples.
  */
-export const delayPercentile99 = (delays: readonly number[]): number => {
-  const total = delays.reduce((sum, delay) => sum + delay + TICK_MS, 0);
+export const delayPercentile99 = (samples: readonly LoopSample[]): number => {
+  const total = samples.reduce((sum, { passedMs }) => sum + passedMs, 0);
   let passed = 0;
-  for (const delay of delays.toSorted((a, b) => b - a)) {
-    passed += delay + TICK_MS;
-    if (passed > total * REST) return delay;
+  for (const { delayMs, passedMs } of samples.toSorted((a, b) => b.delayMs - a.delayMs)) {
+    passed += passedMs;
+    if (passed > total * REST) return delayMs;
   }
   return 0;
 };

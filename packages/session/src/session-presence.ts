@@ -15,10 +15,20 @@ const REBUILD_MS = 5_000;
 
 const keyOf = (prefix: string, id: SessionId): string => `${prefix}on:{${id}}`;
 
-// KEYS the session; ARGV gateway, number of sockets, life in ms.
-const WRITE = script(`if ARGV[2] == '0' then return redis.call('HDEL',KEYS[1],ARGV[1]) end
-redis.call('HSET',KEYS[1],ARGV[1],ARGV[2])
-return redis.call('PEXPIRE',KEYS[1],ARGV[3])`);
+// KEYS the sessions; ARGV gateway, life in ms, number of sockets of each session.
+const WRITE = script(`local fault
+for at, key in ipairs(KEYS) do
+  local count, answer = ARGV[at + 2]
+  if count == '0' then answer = redis.pcall('HDEL',key,ARGV[1])
+  else
+    answer = redis.pcall('HSET',key,ARGV[1],count)
+    redis.call('PEXPIRE',key,ARGV[2])
+  end
+  if type(answer) == 'table' then fault = answer end
+end
+return fault`);
+/** Sessions in one command, which Redis performs without interruption. On a cluster sessions have different slots. */
+const MAX_PER_WRITE = 256;
 
 /** Writes the number of connections of sessions at a gateway; 0 removes the entry. Rejects as ioredis does. */
 export const writeSessionPresence = async (
@@ -26,9 +36,13 @@ export const writeSessionPresence = async (
   gateway: string,
   counts: readonly (readonly [SessionId, number])[],
 ): Promise<void> => {
-  await redis.retry((lane) =>
-    Promise.all(counts.map(([id, count]) => WRITE(lane, [keyOf(redis.prefix, id)], [gateway, count, ENTRY_TTL_MS]))),
-  );
+  const width = redis.shards === undefined ? MAX_PER_WRITE : 1;
+  const writes = Array.from({ length: Math.ceil(counts.length / width) }, (_, at) => {
+    const part = counts.slice(at * width, (at + 1) * width);
+    const keys = part.map(([id]) => keyOf(redis.prefix, id));
+    return { keys, args: [gateway, ENTRY_TTL_MS, ...part.map(([, count]) => count)] };
+  });
+  await redis.retry((lane) => Promise.all(writes.map(({ keys, args }) => WRITE(lane, keys, args))));
 };
 
 /** Number of connections of sessions in the whole fleet. */

@@ -137,7 +137,8 @@ const applyRead = (
 ): read is LiveRead => {
   if (read !== undefined && isTombstone(read)) registry.end(id, read.reason);
   if (read?.is !== 'live' || read.snapshot.rev < least) return false;
-  registry.revise(id, identityOf(read.snapshot));
+  // Most sessions have not changed since the last pass.
+  if (registry.isBehind(id, read.snapshot.rev)) registry.revise(id, identityOf(read.snapshot));
   return true;
 };
 
