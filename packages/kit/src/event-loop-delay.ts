@@ -17,7 +17,7 @@ export interface EventLoopMonitor extends Disposable {
 const TICK_MS = 20;
 /** Interval of an idle process: 50 wake-ups per second would be most of its CPU time. */
 const QUIET_TICK_MS = 100;
-/** Utilisation since the last tick above which the next one follows sooner. */
+/** Utilisation since the last tick above which the process counts as busy. */
 const BUSY = 0.1;
 const REST = 0.01;
 
