@@ -8,8 +8,9 @@ const POLL_MS = 500;
 const READ_LIMITS = { timeoutMs: 3_000, retries: 0 };
 /** Trouble that ends within this time, such as a single failed probe, is ignored. */
 const TROUBLE_MS = 5_000;
-/** Time for an aggregator that has just started to discover the fleet. */
-const DIRECTIVE_WITHIN_MS = 30_000;
+/** Time for an aggregator that has just started to discover the fleet; until then it may refuse a directive. */
+const DIRECTIVE_WITHIN_MS = 15_000;
+const NOT_DISCOVERED = [404, 409];
 
 /** Condition of a wait; a text is the reason why it is not met yet. */
 type Condition = (report: FleetReport) => true | string;
@@ -62,8 +63,8 @@ export const createFleetWatch = (
         });
         return;
       } catch (error) {
-        const isUnknown = error instanceof MusterError && error.status === 404;
-        if (!isUnknown || performance.now() - startedAt > DIRECTIVE_WITHIN_MS || signal.aborted) throw error;
+        const mayChange = error instanceof MusterError && NOT_DISCOVERED.includes(error.status);
+        if (!mayChange || performance.now() - startedAt > DIRECTIVE_WITHIN_MS || signal.aborted) throw error;
         await sleep(POLL_MS);
       }
     }

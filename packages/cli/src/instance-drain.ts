@@ -1,3 +1,4 @@
+import { MusterError } from '@muster/client/http';
 import { errorText } from './error-text.ts';
 import type { InstanceReport } from './fleet.ts';
 import { connectionsOf, emptiestFirst, type FleetWatch } from './fleet-watch.ts';
@@ -33,6 +34,7 @@ export const drainInstance = async (
       name,
     );
   } catch (error) {
+    if (error instanceof MusterError && error.status >= 400 && error.status < 500) throw error;
     const outcome = await watch.resume(name).then(
       () => 'it was resumed',
       (fault: unknown) => `it could not be resumed: ${errorText(fault)}`,
