@@ -51,11 +51,11 @@ export interface Metrics {
   render(): Promise<string>;
 }
 
-/** A new registry with process metrics and `service_build_info`. */
-export const createMetrics = (options: { service: string; version: string }): Metrics => {
+/** A new registry with `service_build_info` and, unless `ofProcess` is false, the metrics of the process. */
+export const createMetrics = (options: { service: string; version: string; ofProcess?: boolean }): Metrics => {
   const registry = new Registry();
   const collectors: (() => void)[] = [];
-  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 20 });
+  if (options.ofProcess ?? true) collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 20 });
   const metrics: Metrics = {
     contentType: registry.contentType,
     counter: once(registry, openCounter),

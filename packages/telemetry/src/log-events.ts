@@ -107,6 +107,8 @@ const TABLE = {
 
   // Gateway
   'gateway.ready': info('The gateway listens on `port` and `opsPort`.'),
+  'gateway.warmed_up': info('The warm-up before the port opens has ended; `clients` connected to it.'),
+  'gateway.warm_up_skipped': warn('Redis did not answer, or the warm-up failed: the first clients cost more CPU time.'),
   'gateway.reloaded': info('SIGHUP: keys and group options were read again.'),
   'gateway.groups_loaded': info('GROUPS_FILE was read; `closed` lists namespaces that no client may use.'),
   'gateway.groups_open': warn('Without GROUPS_FILE every client may subscribe and publish to every group.'),

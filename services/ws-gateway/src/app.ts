@@ -6,7 +6,7 @@ import { defined } from '@muster/kit/defined';
 import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
-import { createHealth } from '@muster/kit/health';
+import { createHealth, type Health } from '@muster/kit/health';
 import { createMetrics, type Metrics } from '@muster/kit/metrics';
 import { openOpsServer } from '@muster/kit/ops-server';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
@@ -22,6 +22,7 @@ import { createMovedClients } from './moved-clients.ts';
 import { createRebalance, type Rebalance } from './rebalance.ts';
 import { canWriteDirectly } from './socket/direct-write.ts';
 import { serveSockets } from './socket/websocket-server.ts';
+import { warmUp } from './warm-up.ts';
 
 const SERVICE = 'ws-gateway';
 const BUS_TIMEOUT_MS = 2_000;
@@ -47,11 +48,7 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
   const redis = stack.use(await openRedis({ ...config.redis, name: common.instanceName }, { log, metrics }));
   const gateway = stack.use(composeGateway(config, runtime, redis, metrics));
   const { engine, authenticator, handshakeQueue, instruments, rejections } = gateway;
-  const checks = { redis: () => checkRedis(redis, engine.bus) };
-  // Clients whose sessions are in Redis are served without a session service.
-  const optionalChecks = { session_service: gateway.checkSessionService };
-  const health = stack.use(createHealth({ clock, log, metrics, checks, optionalChecks, isStrict: common.isStrict }));
-  redis.onConnectionChange(() => void health.checkNow('redis'));
+  const health = stack.use(healthOf(config, runtime, gateway, redis, metrics));
   await waitForBus(engine.bus);
 
   const app = createGatewayServer({
@@ -62,6 +59,7 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
     maxBodyBytes: MAX_API_BODY_BYTES,
   });
   const writesDirectly = config.directWrites && (await canWriteDirectly());
+  await warmUp(config, { ...runtime, health, about, writesDirectly, maxBodyBytes: MAX_API_BODY_BYTES });
   const open = stack.use(await listenOnPort(app, config));
   const rebalance = rebalanceOf(config, runtime, redis, gateway);
   const drain = drainOf(config, runtime, gateway, { listener: open, onStarted: rebalance.cancel });
@@ -109,6 +107,21 @@ export const createApp = async (config: GatewayConfig, runtime: Runtime): Promis
       await owned.disposeAsync();
     },
   };
+};
+
+const healthOf = (
+  { common: { isStrict } }: GatewayConfig,
+  { clock, log }: Runtime,
+  { engine, checkSessionService }: Gateway,
+  redis: RedisConnections,
+  metrics: Metrics,
+): Health => {
+  const checks = { redis: () => checkRedis(redis, engine.bus) };
+  // Clients whose sessions are in Redis are served without a session service.
+  const optionalChecks = { session_service: checkSessionService };
+  const health = createHealth({ clock, log, metrics, checks, optionalChecks, isStrict });
+  redis.onConnectionChange(() => void health.checkNow('redis'));
+  return health;
 };
 
 /** Opens the public port. Rejects with the remedy where the platform or another process does not share it. */

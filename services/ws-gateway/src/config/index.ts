@@ -107,6 +107,12 @@ export const settings = z.object({
     .describe(
       'timeout of writes: a client that reads nothing for this long while bytes are pending is closed with 3009',
     ),
+  WARM_UP_MS: field
+    .ms(5_000, { min: 0, max: 60_000 })
+    .describe(
+      'longest warm-up before the port opens: clients of its own, invisible to others, connect, subscribe and publish, so that the first real clients meet compiled code; 0 for none',
+    )
+    .meta({ fallback: '5000 in production, else 0' }),
   DRAIN_ACCEPT_MS: field
     .ms(3_000, { min: 0 })
     .describe(
@@ -138,6 +144,8 @@ export const readConfig = (env: NodeJS.ProcessEnv) => {
     /** Bytes of a frame of several messages. */
     maxFrameBytes: largestFrame(values),
     maxPublicationBytes: largestPublication(values, env['MAX_PUBLICATION_BYTES'] !== undefined),
+    /** It delays every start, which matters while developing more than the cost of the first handshakes. */
+    warmUpMs: values.nodeEnv === 'production' || env['WARM_UP_MS'] !== undefined ? values.warmUpMs : 0,
     rate: { perSecond: values.maxCommandsPerS, burst: values.maxCommandsPerS * 2 },
   };
   rejectProblems([
