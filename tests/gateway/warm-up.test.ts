@@ -40,7 +40,7 @@ test('[WU1] [WU2] given a gateway that starts, when its port opens, then clients
   expect(beats.filter(({ name }) => name.includes('warm-up'))).toEqual([]);
   expect((await sessions.service('GET', '/v1/sessions?user_id=user-1')).body.sessions ?? []).toEqual([]);
 
-  // What is left expires within a minute, and is under a prefix of its own.
+  // The remaining keys have a prefix of their own and expire within a minute.
   const keys = await redis.lane().keys(`${stores.redisPrefix}*`);
   for (const key of keys.filter((name) => name.includes('warm-up:'))) {
     const ttlMs = await redis.lane().pttl(key);
