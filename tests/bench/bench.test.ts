@@ -8,8 +8,10 @@ import { findProgram } from '@muster/local/programs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { compareRounds, printComparisons } from './against.ts';
+import { contractRows } from './contract.ts';
 import { buildLoadGenerator, type LoadTarget, loadFaultOf, startLoadGenerator } from './load-generator.ts';
 import { type BenchRow, NO_RESULT, printRows } from './rows.ts';
+import { scenarios } from './scenarios.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const canBuild = process.platform === 'linux' && findProgram(['cc'], process.env['PATH'] ?? '') !== undefined;
@@ -156,6 +158,16 @@ test('[BN8] given a ratio of the contract, then both sides are needed', () => {
 test('[BN9] given a contestant whose program is not available, then its cells are not run', () => {
   const missing = rowOf('centrifugo', Number.NaN, { metric: NO_RESULT, fault: 'not run' });
   expect(lineOf([rowOf('muster', 0.2), missing])).toContain('| 0.200 | not run |');
+});
+
+test('[BN13] given a line of the contract, then a scenario has its workload', () => {
+  const all = scenarios({ seconds: 1, isQuick: false });
+  const rows = Map.groupBy(all, ({ bench }) => bench);
+  const missing = [...rows].flatMap(([bench, list]) =>
+    contractRows(bench).filter((row) => list.every((scenario) => !scenario.rows.includes(row))),
+  );
+  expect([...rows.keys()].flatMap(contractRows).length).toBeGreaterThan(15);
+  expect(missing).toEqual([]);
 });
 
 test.runIf(canBuild)(

@@ -61,3 +61,6 @@ const CONTRACT: Readonly<Record<string, Readonly<Record<string, Readonly<Record<
 /** The line of a figure; undefined where the contract has none. */
 export const contractOf = (figure: { bench: string; row: string; metric: string }): ContractLine | undefined =>
   CONTRACT[figure.bench]?.[figure.row]?.[figure.metric];
+
+/** Workloads of a benchmark that have lines. */
+export const contractRows = (bench: string): string[] => Object.keys(CONTRACT[bench] ?? {});

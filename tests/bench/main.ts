@@ -3,6 +3,7 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchAgainst } from './against.ts';
+import { CONTESTANTS } from './contestants.ts';
 import { createEnvironment } from './environment.ts';
 import { type BenchRow, printRows } from './rows.ts';
 import { runScenarios, type Scenario } from './run-scenarios.ts';
@@ -50,7 +51,9 @@ const options = { rounds, seconds, isQuick, only, workload: values.workload, che
 const all = scenarios(options);
 const known = [...new Set(all.map(({ bench }) => bench)), 'sessions', 'signatures'];
 const names = positionals.length === 0 ? known : positionals;
-if (values.help || names.some((name) => !known.includes(name)) || !(rounds >= 1) || !(seconds > 0)) {
+const isKnown =
+  names.every((name) => known.includes(name)) && only.every((name) => CONTESTANTS.some((one) => one === name));
+if (values.help || !isKnown || !(rounds >= 1) || !(seconds > 0)) {
   log(USAGE);
   process.exit(values.help ? 0 : 2);
 }
