@@ -177,7 +177,8 @@ test.runIf(canBuild)(
     const [, example = ''] = /^npm run bench -- (publish --quick [^#]*[^# ]) *#/m.exec(readme) ?? [];
     const args = [join(import.meta.dirname, 'main.ts'), ...example.split(' '), '--seconds', '0.3'];
     const { stdout } = await promisify(execFile)(process.execPath, args, {
-      ...{ cwd: ROOT, env: { ...process.env, CENTRIFUGO: 'unused' } },
+      // Ends it before the test does, so that it stops its processes.
+      ...{ cwd: ROOT, env: { ...process.env, CENTRIFUGO: 'unused' }, timeout: 170_000 },
     });
     expect(stdout).toMatch(/\| echo, one in flight \| p50, ms \| [\d.]+ \| [\d.]+ \|/);
     expect(stdout).toContain('Nothing was missing, doubled or out of order');
