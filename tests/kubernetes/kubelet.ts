@@ -19,8 +19,6 @@ const CAPACITY = { cpu: '64', memory: '256Gi', pods: '110', 'ephemeral-storage':
 
 /** Nodes whose pods are processes of this machine. Disposing it kills them. */
 export interface TestKubelet extends AsyncDisposable {
-  /** Last lines of the output of a pod. */
-  linesOf(pod: string): readonly string[];
   /** Seconds from the deletion of a pod to the end of its process, and whether it was killed, by pod. */
   readonly terminations: Map<string, { readonly seconds: number; readonly killed: boolean }>;
 }
@@ -65,7 +63,6 @@ export const startKubelet = async (
   });
   return {
     terminations,
-    linesOf: (name) => [...workers.values()].find((worker) => worker.name === name)?.lines() ?? [],
     [Symbol.asyncDispose]: async () => {
       stopped.abort();
       clearInterval(renewing);
@@ -108,9 +105,7 @@ const renewLease = (client: KubernetesClient, name: string): Promise<unknown> =>
   );
 
 interface PodWorker {
-  readonly name: string;
   update(pod: Pod): void;
-  lines(): readonly string[];
   kill(): Promise<void>;
 }
 
@@ -203,16 +198,14 @@ const createPodWorker = (
     const exit = await child?.stop({ signal: 'SIGTERM', deadlineMs: left() });
     probing.abort();
     onEnd({ seconds: (performance.now() - startedAt) / 1_000, killed: exit?.forced ?? false });
-    await isStarted;
+    await finished;
     report({ isReady: false, isStarted: false, exitCode: exit?.code ?? KILLED });
     await reporting;
     await client.call('DELETE', path, { gracePeriodSeconds: 0, preconditions: { uid } });
   };
 
-  const isStarted = start().catch((error) => process.stdout.write(`kubelet: ${name}: ${error}\n`));
+  const finished = start().catch((error) => process.stdout.write(`kubelet: ${name}: ${error}\n`));
   return {
-    name,
-    lines: () => child?.lastLines() ?? [],
     update: ({ metadata }) => {
       if (metadata.deletionTimestamp === undefined || stopping.signal.aborted) return;
       stopping.abort();
@@ -222,7 +215,7 @@ const createPodWorker = (
       stopping.abort();
       probing.abort();
       await child?.stop({ signal: 'SIGKILL', deadlineMs: 0 });
-      await isStarted;
+      await finished;
     },
   };
 };

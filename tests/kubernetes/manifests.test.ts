@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { until } from '@muster/testkit/wait';
@@ -64,6 +65,14 @@ describe.skipIf(programs === undefined)('the manifests at a real kube-apiserver'
       'haproxy',
     ]);
     expect((await apply('--kustomize', directory)).length).toBeGreaterThan(20);
+  });
+
+  test('[KC1] the alerts are accepted as objects of the Prometheus operator', async () => {
+    const script = join(DEPLOY, 'kubernetes/components/monitoring/rules.mjs');
+    const file = join(control.home.path, 'rules.yaml');
+    await writeFile(file, execFileSync(process.execPath, [script]));
+    const objects = await apply('--namespace', 'muster', '--filename', file);
+    if (hasAllKinds) expect(objects).toHaveLength(2);
   });
 
   test('[KC1] what the Helm chart renders is accepted', async () => {

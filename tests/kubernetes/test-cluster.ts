@@ -130,6 +130,8 @@ const overlayFor = (
       EXPECTED: expected.join(','),
       KUBERNETES_API_URL: server,
       POD_DELETION_COST_INTERVAL_MS: '1000',
+      // Every client that moves is one that the controllers of the cluster have moved.
+      REBALANCE: 'off',
     }),
   ];
   return {
