@@ -42,7 +42,7 @@ const url = () => fleet.publicUrl.replace(/^http/, 'ws');
 
 beforeAll(async () => {
   const env = { TOKEN_HMAC_SECRET: TOKEN_SECRET, MAX_CONNECTIONS_PER_IP: '0' };
-  fleet = stack.use(await startDedicatedFleet(env, 6, 2));
+  fleet = stack.use(await startDedicatedFleet(env, 6));
   await Promise.all(['ws-gateway-4', 'ws-gateway-5', 'ws-gateway-6'].map((name) => fleet.halt(name)));
   for (let from = 0; from < CLIENTS; from += 50) {
     const some = Array.from({ length: Math.min(50, CLIENTS - from) }, async (_, n) =>
