@@ -3,6 +3,7 @@ import { systemClock } from '@muster/kit/clock';
 import { readSettings } from '@muster/kit/config';
 import { commonConfig, commonSettings, redisConfig, redisSettings } from '@muster/kit/config-common';
 import { field } from '@muster/kit/config-fields';
+import { monitorEventLoop } from '@muster/kit/event-loop-delay';
 import { createHeartbeat } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
@@ -72,6 +73,7 @@ const heartbeat = createHeartbeat({
   redis,
   instance,
   health,
+  loop: monitorEventLoop(common.heartbeatIntervalMs, metrics),
   load: () => ({ connections: values.connections, connectionsLimit: 10_000 }),
   clock: systemClock,
   random: systemRandom,

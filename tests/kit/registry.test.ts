@@ -1,4 +1,5 @@
 import { systemClock } from '@muster/kit/clock';
+import { monitorEventLoop } from '@muster/kit/event-loop-delay';
 import { createHeartbeat, registryKeys } from '@muster/kit/fleet/heartbeat';
 import type { InstanceIdentity } from '@muster/kit/fleet/instance';
 import { readRegistry } from '@muster/kit/fleet/registry';
@@ -52,8 +53,9 @@ const instance = (id: string, address: string, fleet: string): InstanceIdentity 
 const beatOf = (one: InstanceIdentity) => {
   const metrics = createMetrics({ service: 'test', version: '0' });
   const health = createHealth({ clock, log, metrics, checks: {} });
+  const loop = monitorEventLoop(50, metrics);
   return createHeartbeat({
-    ...{ redis, instance: one, health, clock, random: systemRandom, log },
+    ...{ loop, redis, instance: one, health, clock, random: systemRandom, log },
     ...{ load: () => ({ connections: 3 }), intervalMs: 50, ttlMs: 400 },
   });
 };
@@ -115,7 +117,15 @@ test('[BT5] [BT8] given directives, then drain withdraws readiness once and resu
   const health = createHealth({ clock, log, metrics, checks: {} });
   const heard: string[] = [];
   await using _beat = createHeartbeat({
-    ...{ redis, instance: instance('05', 'e:1', 'five'), health, clock, random: systemRandom, log },
+    ...{
+      loop: monitorEventLoop(50, metrics),
+      redis,
+      instance: instance('05', 'e:1', 'five'),
+      health,
+      clock,
+      random: systemRandom,
+      log,
+    },
     ...{ load: () => ({}), intervalMs: 50, ttlMs: 400, onDirective: ({ kind }) => heard.push(kind) },
   });
   const key = registryKeys(redis.prefix, 'five').directive('05');

@@ -173,8 +173,8 @@ export const RULE_CASES: readonly RuleCase[] = [
   {
     alert: 'EventLoopStalled',
     at: '10m',
-    firing: [of('nodejs_eventloop_lag_p99_seconds{instance="g"}', '0.4x20')],
-    silent: [of('nodejs_eventloop_lag_p99_seconds{instance="g"}', '0.02x20')],
+    firing: [of('service_event_loop_delay_seconds{instance="g"}', '0.4x20')],
+    silent: [of('service_event_loop_delay_seconds{instance="g"}', '0.02x20')],
   },
   {
     alert: 'SessionRevocationSlow',

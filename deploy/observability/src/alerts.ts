@@ -140,7 +140,7 @@ export const ALERT_GROUPS: readonly RuleGroup[] = [
     name: 'process',
     rules: [
       alert('EventLoopStalled', 'ticket', {
-        expr: 'max by (instance) (nodejs_eventloop_lag_p99_seconds) > 0.25',
+        expr: 'max by (instance) (service_event_loop_delay_seconds) > 0.25',
         wait: '5m',
         summary: 'The event loop of {{ $labels.instance }} is blocked for more than 250 ms (p99).',
       }),

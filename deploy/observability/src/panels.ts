@@ -88,7 +88,7 @@ export const processPanels = (service: string): PanelSpec[] => {
   const perInstance = (title: string, unit: string, expr: string) =>
     graph(title, unit, { targets: [{ expr, legend: '{{instance}}' }] });
   return [
-    perInstance('Event loop lag, p99', 's', `max by (instance) (nodejs_eventloop_lag_p99_seconds${selector})`),
+    perInstance('Event loop delay, p99', 's', `max by (instance) (service_event_loop_delay_seconds${selector})`),
     perInstance('CPU', 'percentunit', `sum by (instance) (rate(process_cpu_seconds_total${selector}[${WINDOW}]))`),
     perInstance('Resident memory', 'bytes', `max by (instance) (process_resident_memory_bytes${selector})`),
     perInstance('Heap used', 'bytes', `max by (instance) (nodejs_heap_size_used_bytes${selector})`),

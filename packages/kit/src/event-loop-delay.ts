@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { after, every, type Stop } from './clock.ts';
+import type { Metrics } from './metrics.ts';
 
 /** Event loop measurements of the last complete window. */
 export interface EventLoopDelay {
@@ -27,8 +28,9 @@ export interface LoopSample {
   readonly passedMs: number;
 }
 
-/** Measures in consecutive windows of `windowMs`. */
-export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
+/** Measures in consecutive windows of `windowMs`; the only measurement of the event loop in a process. */
+export const monitorEventLoop = (windowMs: number, metrics: Pick<Metrics, 'gauge' | 'onCollect'>): EventLoopMonitor => {
+  const gauge = metrics.gauge('service_event_loop_delay_seconds');
   let samples: LoopSample[] = [];
   let tickedAt = performance.now();
   let tickMs = TICK_MS;
@@ -56,6 +58,7 @@ export const monitorEventLoop = (windowMs: number): EventLoopMonitor => {
     samples = [];
     since = now;
   });
+  metrics.onCollect(() => gauge.set({}, last.loopP99Ms / 1_000));
   return {
     read: () => last,
     [Symbol.dispose]: () => {

@@ -51,11 +51,14 @@ export interface Metrics {
   render(): Promise<string>;
 }
 
+/** The longest interval of a timer, 25 days. */
+const NEVER_MS = 2_147_483_647;
+
 /** A new registry with `service_build_info` and, unless `ofProcess` is false, the metrics of the process. */
 export const createMetrics = (options: { service: string; version: string; ofProcess?: boolean }): Metrics => {
   const registry = new Registry();
   const collectors: (() => void)[] = [];
-  if (options.ofProcess ?? true) collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 20 });
+  if (options.ofProcess ?? true) collectProcessMetrics(registry);
   const metrics: Metrics = {
     contentType: registry.contentType,
     counter: once(registry, openCounter),
@@ -72,6 +75,14 @@ export const createMetrics = (options: { service: string; version: string; ofPro
     .set({ service: options.service, version: options.version, node: process.versions.node }, 1);
   metrics.gauge('service_heap_limit_bytes').set({}, getHeapStatistics().heap_size_limit);
   return metrics;
+};
+
+/** Metrics of the library, but for its event loop timer: it wakes an idle process 50 times per second; see `monitorEventLoop`. */
+const collectProcessMetrics = (registry: Registry): void => {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER_MS });
+  for (const { name } of registry.getMetricsAsArray()) {
+    if (name.startsWith('nodejs_eventloop_lag')) registry.removeSingleMetric(name);
+  }
 };
 
 /** Opens an instrument at the first call with its name. Callers have the types of the catalogue; this code does not. */

@@ -16,6 +16,12 @@ export const PROCESS = {
   service_heap_limit_bytes: gauge('Heap limit of the process.', {
     panel: { row: 'Versions', by: ['instance'], as: 'max' },
   }),
+  service_event_loop_delay_seconds: gauge(
+    'Delay of the event loop that is exceeded for one percent of the time, in the last heartbeat interval.',
+    {
+      panel: { row: 'Event loop', by: ['instance'], as: 'max' },
+    },
+  ),
   service_dependency_up: gauge('1 if the last check of a dependency succeeded.', {
     labels: { dependency: DEPENDENCIES },
     panel: { row, by: ['dependency'], as: 'sum' },
@@ -79,7 +85,6 @@ export const RUNTIME: Readonly<Record<string, readonly string[]>> = {
   process_resident_memory_bytes: [],
   process_open_fds: [],
   process_start_time_seconds: [],
-  nodejs_eventloop_lag_p99_seconds: [],
   nodejs_heap_size_total_bytes: [],
   nodejs_heap_size_used_bytes: [],
   nodejs_gc_duration_seconds: ['kind'],

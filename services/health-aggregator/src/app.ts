@@ -157,7 +157,7 @@ const startJobs = async (deps: Dependencies, { listener, port, opsPort }: Ports)
   await using stack = new AsyncDisposableStack();
   await health.checkNow();
   const instance = createInstance({ service: SERVICE, common, port, opsPort, clock: runtime.clock });
-  const loop = stack.use(monitorEventLoop(common.heartbeatIntervalMs));
+  const loop = stack.use(monitorEventLoop(common.heartbeatIntervalMs, metrics));
   const load = (): Record<string, number> => ({ ...loop.read(), streams: events.size });
   const report = (): SelfReport => {
     const { fleet: _, ...identity } = instance;
@@ -169,7 +169,7 @@ const startJobs = async (deps: Dependencies, { listener, port, opsPort }: Ports)
   const leaderTasks = stack.use(await startLeaderTasks({ config, runtime, redis, keys, metrics, fleet, instance }));
   const { heartbeatIntervalMs: intervalMs, heartbeatTtlMs: ttlMs } = common;
   const onDirective = ({ kind }: Directive): void => void (kind === 'drain' ? listener.drain() : listener.resume());
-  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs, onDirective }));
+  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, loop, intervalMs, ttlMs, onDirective }));
   const owned = stack.move();
   return { ...leaderTasks, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 };

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createHttpApp } from '@muster/http/app';
 import { listen } from '@muster/http/listen';
 import { sleep } from '@muster/kit/clock';
+import { monitorEventLoop } from '@muster/kit/event-loop-delay';
 import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
@@ -77,7 +78,8 @@ export const createApp = async (config: SessionServiceConfig, runtime: Runtime):
   stack.use(watchLocalFaults({ ...runtime, health, instance, metrics, aggregators, afterMs }));
   const load = loadOf(postgres);
   const onDirective = ({ kind }: Directive): void => void (kind === 'drain' ? open.drain() : open.resume());
-  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, intervalMs, ttlMs, onDirective }));
+  const loop = stack.use(monitorEventLoop(intervalMs, metrics));
+  stack.use(createHeartbeat({ ...runtime, redis, instance, health, load, loop, intervalMs, ttlMs, onDirective }));
   log.info({ port: open.port, opsPort: ops.port }, 'session_service.ready');
   const owned = stack.move();
   return {

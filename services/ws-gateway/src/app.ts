@@ -3,6 +3,7 @@ import type { Bus } from '@muster/bus/bus';
 import { type Listening, listen } from '@muster/http/listen';
 import { sleep } from '@muster/kit/clock';
 import { defined } from '@muster/kit/defined';
+import { monitorEventLoop } from '@muster/kit/event-loop-delay';
 import { createHeartbeat, type Directive } from '@muster/kit/fleet/heartbeat';
 import { createInstance } from '@muster/kit/fleet/instance';
 import { watchLocalFaults } from '@muster/kit/fleet/local-fault';
@@ -194,7 +195,8 @@ const joinFleet = (deps: FleetDeps): AsyncDisposable => {
     } else if (directive.kind === 'drain') startDrain();
     else resume();
   };
-  stack.use(createHeartbeat({ ...deps, intervalMs, ttlMs, onDirective }));
+  const loop = stack.use(monitorEventLoop(intervalMs, deps.metrics));
+  stack.use(createHeartbeat({ ...deps, loop, intervalMs, ttlMs, onDirective }));
   return stack;
 };
 

@@ -1,5 +1,5 @@
 import { after, type Clock, type Stop } from '../clock.ts';
-import { type EventLoopDelay, monitorEventLoop } from '../event-loop-delay.ts';
+import type { EventLoopDelay, EventLoopMonitor } from '../event-loop-delay.ts';
 import type { DependencyStatus, Health, ProcessState } from '../health.ts';
 import type { Logger } from '../logger.ts';
 import type { RedisLink } from '../redis/channels.ts';
@@ -67,6 +67,8 @@ interface HeartbeatOptions {
   readonly instance: InstanceIdentity;
   readonly health: Health;
   readonly load: () => Readonly<Record<string, number>>;
+  /** Its measurements are part of the load. */
+  readonly loop: Pick<EventLoopMonitor, 'read'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -105,12 +107,11 @@ return redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'type', 'leave', '
 
 /** Sends a heartbeat at once and every `intervalMs` ± 10 %, also while Redis is unavailable. */
 export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
-  const { redis, instance, log, intervalMs } = options;
+  const { redis, instance, log, intervalMs, loop } = options;
   const keys = registryKeys(redis.prefix, instance.fleet);
   const names = [keys.beat(instance.id), keys.index, keys.addresses, keys.events];
   const heartbeatNames = [...names, keys.directive(instance.id)];
   const followDirective = createFollower(options);
-  const loop = monitorEventLoop(intervalMs);
   let stop: Stop = () => {};
   let stopped = false;
   let superseded = false;
@@ -158,7 +159,6 @@ export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => {
       if (stopped) return;
       stopped = true;
       stop();
-      loop[Symbol.dispose]();
       await redis
         .lane()
         .eval(LEAVE_SCRIPT, names.length, ...names, instance.id, instance.address)
