@@ -158,7 +158,11 @@ test('[LM7] [LM8] [LM20] given a guest that publishes to random names and subscr
 test('[AD2] [AD3] given slow stores and a full queue, when a client upgrades, then the answer is 503 with Retry-After, and queued clients are served', async () => {
   await using link = await openFaultProxy(stores.redisUrl);
   const slow = { redisUrl: link.url, redisPrefix: stores.redisPrefix };
-  const limits = { HANDSHAKE_CONCURRENCY: '1', HANDSHAKE_QUEUE: '4', REDIS_COMMAND_TIMEOUT_MS: '8000' };
+  // Every check needs the stores.
+  const limits = {
+    ...{ HANDSHAKE_CONCURRENCY: '1', HANDSHAKE_QUEUE: '4', VERIFIED_SESSION_MS: '0' },
+    REDIS_COMMAND_TIMEOUT_MS: '8000',
+  };
   await using gateway = await startGateway(slow, sessions.opsUrl, limits);
   const token = await login('u_queue');
   await (await opened(gateway.wsUrl, token)).reply(1);

@@ -21,7 +21,8 @@ const catalogue: Readonly<Record<string, Metric | undefined>> = CATALOGUE;
 /** Metrics of the client library. */
 const RUNTIME = /^(process|nodejs)_/;
 /** Exposed by applications that check sessions themselves, or only where something is configured. */
-const OPTIONAL = /^session_(verifier_|token_exchanges|backchannel|issuer|bus_)|^db_client_primary|^service_local_fault/;
+const OPTIONAL =
+  /^session_(verifier_|token_exchanges|backchannel|issuer|bus_)|^db_client_primary|^service_local_fault|^fleet_pod_deletion_cost/;
 const MALFORMED = ['%00', '..%2f', 'a'.repeat(300), '%F0%9F%92%A9', '1;drop', 'x?y=1&y=2', '{}', '../../etc'];
 
 let sessions: TestService;
