@@ -280,6 +280,6 @@ const FORGET_SNAPSHOTS = "redis-cli --scan --pattern 'muster:s:*' | xargs -r red
 const KILL_THE_SERVICE = `
   const { readdirSync, readFileSync } = require('node:fs');
   for (const pid of readdirSync('/proc').filter((name) => /^\\d+$/.test(name) && Number(name) !== process.pid)) {
-    if (readFileSync('/proc/' + pid + '/cmdline', 'utf8').split('\\0')[1] === '/app/main.ts') process.kill(Number(pid), 'SIGKILL');
+    if (readFileSync('/proc/' + pid + '/cmdline', 'utf8').split('\\0').includes('/app/main.ts')) process.kill(Number(pid), 'SIGKILL');
   }
 `;
