@@ -24,7 +24,11 @@ export const musterIn = async (fleet: LocalFleet, line: string) => {
 };
 
 /** Rolls out while clients receive publications. Asserts that all is replaced, nothing refused or lost, and reconnects are few. */
-export const assertRollout = async (fleet: LocalFleet, options: WorkloadOptions): Promise<void> => {
+export const assertRollout = async (
+  fleet: LocalFleet,
+  options: WorkloadOptions,
+  command = 'rollout',
+): Promise<void> => {
   const description = fleet.describe();
   const pids = () => {
     const { sessionServices, gateways, healthAggregators } = fleet.describe();
@@ -34,7 +38,7 @@ export const assertRollout = async (fleet: LocalFleet, options: WorkloadOptions)
   await using workload = await startDeliveryWorkload(description, options);
   let result: Awaited<ReturnType<typeof musterIn>> | undefined;
   await workload.publishDuring(async () => {
-    result = await musterIn(fleet, 'rollout');
+    result = await musterIn(fleet, command);
   });
   const report = await workload.settle();
   const reconnects = workload.clients.map(({ dropped }) => dropped.length);
