@@ -50,6 +50,7 @@ export const openLoadClient = async (options: LoadClientOptions): Promise<LoadCl
       socket.on('open', () => socket.send(commands.map((command) => JSON.stringify(command)).join('\n')));
       socket.on('error', () => {});
       const seen = new Set<number>();
+      let wasSubscribed = false;
       socket.on('message', (text) => {
         for (const line of text.toString().split('\n')) {
           const message = JSON.parse(line);
@@ -60,6 +61,7 @@ export const openLoadClient = async (options: LoadClientOptions): Promise<LoadCl
             else if (subscribe.recovered !== true) client.lost += 1;
             epoch = subscribe.epoch;
             for (const missed of subscribe.publications ?? []) publication(missed);
+            wasSubscribed = true;
             const previous = current;
             current = socket;
             previous?.close(1_000, 'moved');
@@ -78,11 +80,15 @@ export const openLoadClient = async (options: LoadClientOptions): Promise<LoadCl
         }
       });
       socket.on('close', (code) => {
-        // Another socket has taken over, or a move is in progress.
-        if (isEnded || socket !== current) return;
-        current = undefined;
-        if (code !== SHUTDOWN) client.closes.push(code);
-        else client.moves += 1;
+        if (isEnded) return;
+        if (socket === current) {
+          current = undefined;
+          if (code !== SHUTDOWN) client.closes.push(code);
+          else client.moves += 1;
+        } else if (wasSubscribed || current !== undefined) {
+          // Another socket has taken over, or the socket before is still open.
+          return;
+        }
         setTimeout(() => void open(), Math.random() * RECONNECT_MS);
       });
     });
