@@ -38,11 +38,11 @@ test('[RX1] given gateways out of balance, when they have been for a minute and 
   const { state, plan = [] } = policy.assess(fleet, 120_000);
   expect(state).toBe('moving');
   expect(plan.map(({ name, count }) => [name, count])).toEqual([
-    ['gw-0', 333],
-    ['gw-1', 333],
-    ['gw-2', 333],
+    ['gw-0', 167],
+    ['gw-1', 167],
+    ['gw-2', 167],
   ]);
-  expect(plan.reduce((sum, { perSecond }) => sum + perSecond, 0)).toBeLessThanOrEqual(102);
+  expect(plan.reduce((sum, { perSecond }) => sum + perSecond, 0)).toBeLessThanOrEqual(51);
 });
 
 test.each([
@@ -87,7 +87,7 @@ test('[RX4] given a dead gateway, when the fleet is assessed, then it does not c
     0,
     120_000,
   );
-  expect(plan).toEqual([{ id: 'id-0', name: 'gw-0', count: 250, perSecond: 25 }]);
+  expect(plan).toEqual([{ id: 'id-0', name: 'gw-0', count: 100, perSecond: 10 }]);
 });
 
 /** A fleet behind a load balancer: `select` chooses the gateway of each moved client. */

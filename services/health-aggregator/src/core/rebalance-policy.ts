@@ -13,6 +13,9 @@ const MIN_DIFFERENCE = 10;
 /** Time between two rounds: the moves of a round, then two heartbeats that report them. */
 export const ROUND_MS = 15_000;
 const MOVING_MS = 10_000;
+/** A rebalance is spread over this time, and the pauses between its rounds: each move costs two gateways a handshake. */
+const SPREAD_S = 60;
+const SLOWEST_PER_S = 10;
 /** Share of the requested moves that must have reduced the imbalance. A load balancer that pins clients to a gateway has none. */
 const MIN_EFFECT = 0.2;
 const MIN_ROUNDS = 2;
@@ -106,7 +109,7 @@ export class RebalancePolicy {
   }
 
   #continue(distribution: Distribution, activity: Activity, now: number): RebalanceAssessment {
-    const plan = isBalanced(distribution) ? [] : planOf(distribution, this.#settings.movesPerSecond);
+    const plan = isBalanced(distribution) ? [] : planOf(distribution, this.#rateOf(activity));
     if (plan.length === 0) {
       this.#stop();
       return { state: 'balanced' };
@@ -122,6 +125,11 @@ export class RebalancePolicy {
     activity.requested += plan.reduce((sum, { count }) => sum + count, 0);
     this.#nextRoundAt = now + ROUND_MS;
     return { state: 'moving', plan };
+  }
+
+  /** Moves per second. */
+  #rateOf({ excess }: Activity): number {
+    return Math.min(this.#settings.movesPerSecond, Math.max(SLOWEST_PER_S, excess / SPREAD_S));
   }
 
   #stop(): void {
