@@ -1,4 +1,4 @@
-import { flushAtEndOfTurn } from '@muster/kit/end-of-turn';
+import { joinQueries } from '@muster/kit/end-of-turn';
 import type { RedisLink } from '@muster/kit/redis/channels';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { AppError } from '@muster/protocol/errors';
@@ -73,46 +73,29 @@ export const createRedisStreams = (redis: RedisConnections, newEpoch: () => stri
 /** Groups in one command; bounds the time for which a script blocks Redis. */
 const NEWEST_BATCH = 256;
 
-/** Reads of one turn of the event loop, which become one command. */
-interface NewestBatch {
-  readonly keys: string[];
-  readonly lifetimes: number[];
-  readonly pages: Promise<readonly (StreamPage | undefined)[]>;
-}
-
 /** Reads the newest publications of all groups that are opened in one turn of the event loop together. */
 const createNewestReads = (redis: RedisConnections, newEpoch: () => string): Streams['newest'] => {
-  let batch: NewestBatch | undefined;
-  const read = ({ keys, lifetimes }: Pick<NewestBatch, 'keys' | 'lifetimes'>) =>
+  const read = joinQueries(NEWEST_BATCH, (queries: readonly NewestQuery[]) =>
     guarded(async () => {
-      const args = [newEpoch(), ...lifetimes];
+      const keys = queries.flatMap(({ stream, meta }) => [stream, meta]);
+      const args = [newEpoch(), ...queries.map(({ metaTtlMs }) => metaTtlMs)];
       const found = (await redis.retry((lane) => runScript(lane, READ_NEWEST, keys, args))) as NewestAnswer[];
       return found.map(newestPageOf);
-    });
-  const open = (): NewestBatch => {
-    const queries = { keys: [], lifetimes: [] };
-    const { promise, resolve } = Promise.withResolvers<readonly (StreamPage | undefined)[]>();
-    const opened = { ...queries, pages: promise };
-    flushAtEndOfTurn('redis_commands', {
-      flush: () => {
-        if (batch === opened) batch = undefined;
-        resolve(read(queries));
-      },
-    });
-    return opened;
-  };
+    }),
+  );
   return async (group, { metaTtlMs }) => {
-    batch ??= open();
-    const { keys, lifetimes, pages } = batch;
     const { stream, meta } = groupKeys(redis.prefix, group);
-    keys.push(stream, meta);
-    const index = lifetimes.push(metaTtlMs) - 1;
-    if (lifetimes.length === NEWEST_BATCH) batch = undefined;
-    const page = (await pages)[index];
+    const page = await read({ stream, meta, metaTtlMs });
     if (page === undefined) throw new AppError('REDIS_UNAVAILABLE', { cause: new Error('the keys are not a stream') });
     return page;
   };
 };
+
+interface NewestQuery {
+  readonly stream: string;
+  readonly meta: string;
+  readonly metaTtlMs: number;
+}
 
 /** `offset epoch`, or that, the newest entry and the lifetime in ms; '' for a group that cannot be read. */
 type NewestAnswer = string | readonly [top: string, entry: RawEntry, lifetimeMs: number];

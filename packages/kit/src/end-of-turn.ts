@@ -34,3 +34,32 @@ export const flushAtEndOfTurn = (phase: TurnPhase, one: Flushable): void => {
   isScheduled = true;
   setImmediate(endTurn);
 };
+
+/**
+ * Joins the queries of one turn of the event loop, at most `max` of them, into one call of `perform`. Each resolves with the result at
+ * its index, or rejects as the call does.
+ */
+export const joinQueries = <Q, R>(
+  max: number,
+  perform: (queries: readonly Q[]) => Promise<readonly R[]>,
+): ((query: Q) => Promise<R | undefined>) => {
+  let batch: { readonly queries: Q[]; readonly results: Promise<readonly R[]> } | undefined;
+  const open = () => {
+    const { promise, resolve } = Promise.withResolvers<readonly R[]>();
+    const opened = { queries: [] as Q[], results: promise };
+    flushAtEndOfTurn('redis_commands', {
+      flush: () => {
+        if (batch === opened) batch = undefined;
+        resolve(perform(opened.queries));
+      },
+    });
+    return opened;
+  };
+  return (query) => {
+    batch ??= open();
+    const { queries, results } = batch;
+    const index = queries.push(query) - 1;
+    if (queries.length === max) batch = undefined;
+    return results.then((found) => found[index]);
+  };
+};

@@ -1,4 +1,5 @@
 import { type Clock, systemClock, within } from '@muster/kit/clock';
+import { joinQueries } from '@muster/kit/end-of-turn';
 import type { RedisConnections } from '@muster/kit/redis/connection';
 import { DEFAULT_TENANT } from '@muster/protocol/ids';
 import type { SessionGrant } from './grants.ts';
@@ -118,7 +119,8 @@ export const createSnapshotStore = ({
 }: SnapshotStoreDeps): SnapshotStore => {
   const keyOf = (id: SessionId): string => `${redis.prefix}s:{${id}}`;
   const readValues = valueReader(redis);
-  const readInTurn = createTurnReader((keys) => {
+  // Thousands of clients that connect at once cost one command and one timer per batch.
+  const readInTurn = joinQueries(MAX_KEYS_PER_READ, (keys: readonly string[]) => {
     const reading = readValues(keys);
     return readTimeoutMs === undefined ? reading : within(readTimeoutMs, 'reading sessions', reading);
   });
@@ -173,30 +175,6 @@ const valueReader = (redis: RedisConnections): ((keys: readonly string[]) => Pro
 
 /** Keys of one command, which Redis performs without interruption. */
 const MAX_KEYS_PER_READ = 256;
-
-/** Joins the reads of one turn: thousands of clients that connect at once cost one command and one timer per batch. */
-const createTurnReader = (
-  readValues: (keys: readonly string[]) => Promise<StoredValues>,
-): ((key: string) => Promise<string | null>) => {
-  let batch: { readonly keys: string[]; readonly values: PromiseWithResolvers<StoredValues> } | undefined;
-  const flush = (): void => {
-    if (batch === undefined) return;
-    const { keys, values } = batch;
-    batch = undefined;
-    values.resolve(readValues(keys));
-  };
-  return (key) => {
-    if (batch === undefined) {
-      batch = { keys: [], values: Promise.withResolvers() };
-      setImmediate(flush);
-    }
-    const { keys, values } = batch;
-    const index = keys.push(key) - 1;
-    // The immediate finds the next batch, or none.
-    if (keys.length === MAX_KEYS_PER_READ) flush();
-    return values.promise.then((found) => found[index] ?? null);
-  };
-};
 
 const HEAD = /^!?\d+\|/;
 
