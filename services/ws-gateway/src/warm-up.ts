@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { listen } from '@muster/http/listen';
 import { every, TimeoutError, within } from '@muster/kit/clock';
-import type { Logger } from '@muster/kit/logger';
+import { createLogger } from '@muster/kit/logger';
 import { createMetrics } from '@muster/kit/metrics';
 import { openRedis, type RedisConnections } from '@muster/kit/redis/connection';
 import type { Runtime } from '@muster/kit/runtime';
@@ -37,6 +37,7 @@ const HEARTBEAT_MS = 1_000;
 /** A Redis that does not answer within this time is unavailable. */
 const REDIS_TIMEOUT_MS = 1_000;
 const API_KEY = randomUUID();
+const SILENT = createLogger({ level: 'silent', service: 'warm-up', instance: '' });
 
 export type WarmUpDeps = Runtime &
   Pick<HttpServerDeps, 'health' | 'about' | 'maxBodyBytes'> & { readonly writesDirectly: boolean };
@@ -247,5 +248,3 @@ const clientFrame = (text: string): Buffer => {
   const head = Buffer.from([0x81, 0xfe, payload.length >> 8, payload.length & 0xff, 0, 0, 0, 0]);
   return Buffer.concat([head, payload]);
 };
-
-const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => SILENT };

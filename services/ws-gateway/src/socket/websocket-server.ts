@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { readRequestId } from '@muster/http/app';
 import { rawProblem } from '@muster/http/listen';
 import type { Logger } from '@muster/kit/logger';
 import type { Refusal } from '@muster/kit/refusal-log';
@@ -145,7 +145,7 @@ const reject = (
   rejection: AppError,
 ): void => {
   if (rejection.code === 'INTERNAL') log.error({ error: rejection.cause ?? rejection }, 'gateway.handshake_failed');
-  const requestId = requestIdIn(request);
+  const requestId = readRequestId(request.headers);
   if (!UNREPORTED.has(rejection.code))
     onRejected({ reason: rejectionReasonOf(rejection), requestId, origin: request.headers.origin });
   stream.end(rawProblem(rejection, undefined, requestId));
@@ -155,14 +155,6 @@ const ignore = (): void => {};
 
 /** Faults of the gateway, logged where they occur. */
 const UNREPORTED: ReadonlySet<string> = new Set(['INTERNAL', 'OVERLOADED', 'REDIS_UNAVAILABLE', 'DRAINING']);
-const REQUEST_ID = /^[\w-]{8,64}$/;
-
-/** `X-Request-Id` of the client or the load balancer, as in all HTTP answers. */
-const requestIdIn = ({ headers }: IncomingMessage): string => {
-  const given = headers['x-request-id'];
-  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
-};
-
 /** Path and parameters of a request; most requests are for the protocol endpoint, without parameters. */
 const targetOf = ({ url = '/' }: IncomingMessage): Pick<URL, 'pathname' | 'searchParams'> =>
   url === PROTOCOL_PATH ? PROTOCOL_TARGET : new URL(url, 'http://gateway');
