@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { BusHandlers } from '@muster/bus/bus';
 import type { GroupKey } from '@muster/bus/group-key';
 import { encodeForPublish, unkeptMessage } from '@muster/bus/publication-encoding';
 import { createRedisBus } from '@muster/bus/redis-broker';
@@ -45,22 +46,27 @@ busConformance('Redis', async () => {
   };
 });
 
-test('[ST30] given a stream about to expire, when its top is read with a longer lifetime, then it stays', async () => {
-  await using stack = new AsyncDisposableStack();
+/** A bus with a prefix of its own, and its connections. */
+const openOwnBus = async (
+  stack: AsyncDisposableStack,
+  {
+    maxConnections = 6,
+    onMessage = () => {},
+  }: { readonly maxConnections?: number; readonly onMessage?: BusHandlers['onMessage'] } = {},
+) => {
   const log = createInMemoryLog();
   const metrics = createMetrics({ service: 'test', version: '0' });
   const prefix = `t:${randomBytes(6).toString('hex')}:`;
   const { redisUrl: url } = inject('storeBackend');
-  const config = {
-    url,
-    prefix,
-    maxConnections: 6,
-    connectTimeoutMs: 1000,
-    commandTimeoutMs: 1000,
-    name: 'life',
-  };
-  const redis = stack.use(await openRedis(config, { log, metrics }));
-  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }));
+  const timeouts = { connectTimeoutMs: 5_000, commandTimeoutMs: 5_000 };
+  const redis = stack.use(await openRedis({ ...timeouts, url, prefix, maxConnections, name: 'own' }, { log, metrics }));
+  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage, onReconnected: () => {} }));
+  return { redis, bus, prefix };
+};
+
+test('[ST30] given a stream about to expire, when its top is read with a longer lifetime, then it stays', async () => {
+  await using stack = new AsyncDisposableStack();
+  const { redis, bus, prefix } = await openOwnBus(stack);
   const group = 'room' as GroupKey;
   const position = await bus.top(group, { size: 5, ttlMs: 1_000, metaTtlMs: 30_000 });
   const life = () => redis.lane().pttl(`${prefix}gm:{room}`);
@@ -72,14 +78,8 @@ test('[ST30] given a stream about to expire, when its top is read with a longer 
 
 test('[ST37] given many groups, when their newest publications are read in one turn, then one command reads them, and a key of another type fails alone', async () => {
   await using stack = new AsyncDisposableStack();
-  const log = createInMemoryLog();
-  const metrics = createMetrics({ service: 'test', version: '0' });
-  const prefix = `t:${randomBytes(6).toString('hex')}:`;
-  const { redisUrl: url } = inject('storeBackend');
   // One connection for commands, one for subscriptions.
-  const config = { url, prefix, maxConnections: 2, connectTimeoutMs: 1000, commandTimeoutMs: 1000, name: 'turn' };
-  const redis = stack.use(await openRedis(config, { log, metrics }));
-  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage: () => {}, onReconnected: () => {} }));
+  const { redis, bus, prefix } = await openOwnBus(stack, { maxConnections: 2 });
   const retention = { size: 5, ttlMs: 30_000, metaTtlMs: 30_000 };
   await redis.lane().set(`${prefix}gm:{wrong}`, '');
   await redis.lane().hset(`${prefix}gm:{odd}`, 's', '1', 'e', 'x');
@@ -195,20 +195,9 @@ test('[ST32] given a replica that publishes, when Redis forgets its scripts 40 t
 
 test('[ST35] [ST36] given a group with a broken key, when publications of one turn are made, then it fails alone, and kept and unkept publications arrive in order', async () => {
   await using stack = new AsyncDisposableStack();
-  const log = createInMemoryLog();
-  const metrics = createMetrics({ service: 'test', version: '0' });
-  const prefix = `t:${randomBytes(6).toString('hex')}:`;
-  const { redisUrl: url } = inject('storeBackend');
-  const config = {
-    ...{ url, prefix, maxConnections: 6 },
-    connectTimeoutMs: 5_000,
-    commandTimeoutMs: 5_000,
-    name: 'own',
-  };
-  const redis = stack.use(await openRedis(config, { log, metrics }));
   const received: string[] = [];
   const onMessage = (_: GroupKey, { body }: { readonly body: Buffer }) => received.push(String(body));
-  const bus = stack.use(createRedisBus({ redis, log, metrics }, { onMessage, onReconnected: () => {} }));
+  const { redis, bus, prefix } = await openOwnBus(stack, { onMessage });
   await until(bus.isUp, { what: 'the link of the bus' });
   const [room, broken] = ['room', 'broken'] as [GroupKey, GroupKey];
   await bus.subscribe(room);
