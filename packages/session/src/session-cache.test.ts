@@ -92,7 +92,7 @@ test('[VC4] given a bus that is not trusted, when a session is queried or looked
   expect(cache.find(textOf(TOKEN))).toEqual({ rev: 2 });
 });
 
-test('[VC5] given the clocks of a session, when one has run out, then the session is not found', async () => {
+test('[VC5] given the time limits of a session, when one is reached, then the session is not found', async () => {
   for (const [more, ms] of [
     [{}, 60_001],
     [{ freshUntil: 1_000 }, 0],

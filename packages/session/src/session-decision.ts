@@ -124,7 +124,7 @@ const decideByCache = (
   return checked.why === 'expired' ? endedBy(cached.snapshot, 'expired', 'redis') : undefined;
 };
 
-/** End by one of the clocks of a session. */
+/** End by a time limit of a session. */
 const endedBy = <F>({ tenant }: Snapshot, reason: string, from: F): EndedDecision<F> => ({
   is: 'ended',
   reason,
