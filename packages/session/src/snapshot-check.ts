@@ -20,7 +20,7 @@ export const checkSnapshot = (hash: Buffer, snapshot: Snapshot, now: number): Sn
 /** The part of a snapshot by which a session ends on its own. */
 export type SessionClocks = Pick<Snapshot, 'expiresAt' | 'idleSeconds' | 'lastSeenAt' | 'freshUntil'>;
 
-/** The time limit by which a session is over; undefined while it is live. */
+/** The time limit at which a session has ended; undefined while it is live. */
 export const checkClocks = (snapshot: SessionClocks, now: number): 'expired' | 'idle' | 'stale' | undefined => {
   if (now >= snapshot.expiresAt) return 'expired';
   if (isIdle(snapshot, now)) return 'idle';
