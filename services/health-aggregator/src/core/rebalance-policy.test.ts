@@ -87,7 +87,7 @@ test('[RX4] given a dead gateway, when the fleet is assessed, then it does not c
     0,
     120_000,
   );
-  expect(plan).toEqual([{ id: 'id-0', name: 'gw-0', count: 100, perSecond: 10 }]);
+  expect(plan).toEqual([{ id: 'id-0', name: 'gw-0', count: 250, perSecond: 25 }]);
 });
 
 /** A fleet behind a load balancer: `select` chooses the gateway of each moved client. */

@@ -15,7 +15,7 @@ export const ROUND_MS = 15_000;
 const MOVING_MS = 10_000;
 /** A rebalance is spread over this time, and the pauses between its rounds: each move costs two gateways a handshake. */
 const SPREAD_S = 60;
-const SLOWEST_PER_S = 10;
+const SLOWEST_PER_S = 25;
 /** Share of the requested moves that must have reduced the imbalance. A load balancer that pins clients to a gateway has none. */
 const MIN_EFFECT = 0.2;
 const MIN_ROUNDS = 2;
