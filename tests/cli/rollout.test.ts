@@ -38,7 +38,7 @@ const instance = (service: string, name: string, connections = 0): FakeInstance 
 const find = (name: string): FakeInstance | undefined => instances.find((one) => one.name === name);
 
 const snapshot = () => ({
-  ...{ status, asOf: '2026-11-29T10:00:00.000Z', dependencies: {} },
+  ...{ status, asOf: '2026-11-29T09:59:58.000Z', ageMs: 2_000, dependencies: {} },
   services: [...Map.groupBy(instances, ({ service }) => service)].map(([service, of]) => ({
     ...{ service, status },
     instances: of.map(({ connections, ...one }) => ({ ...one, why: 'ready', forMs: 60_000, load: { connections } })),
@@ -120,6 +120,12 @@ const muster = async (words: readonly string[], interruption = new AbortControll
 };
 const rollout = (...more: string[]) =>
   muster(['rollout', '--command', requesting('restart'), '--settle', '1', '--timeout', '3', ...more]);
+
+test('[CM28] given an instance that has started after the newest evidence of the aggregator, when a rollout starts, then it is replaced', async () => {
+  instances = [{ ...instance('session-service', 'session-1'), startedAt: '2026-11-29T09:59:59.000Z' }];
+  const { code, out } = await muster(['rollout', '--settle', '1', '--command', requesting('restart')]);
+  expect({ code, out }).toEqual({ code: 0, out: 'replaced 1 instances' });
+});
 
 test('[CM21] given a fleet, when rollout runs, then instances are replaced one at a time, each empty, the emptiest gateway first', async () => {
   const { code, out } = await rollout('--service', 'session-service,ws-gateway', '--json');

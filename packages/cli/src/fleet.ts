@@ -6,6 +6,8 @@ export interface FleetReport {
   readonly status: string;
   /** Time of the freshest evidence, ISO 8601. */
   readonly asOf: string;
+  /** Age of that evidence. */
+  readonly ageMs: number;
   readonly dependencies: Readonly<Record<string, { readonly status: string; readonly reasons?: readonly string[] }>>;
   /** Last synthetic check; absent when none runs. */
   readonly journey?: { readonly status: string; readonly step?: string };

@@ -77,9 +77,9 @@ const servicesOf = ({ option, positionals }: Context): readonly string[] => {
 };
 
 /** The time of `--resume`, else the present by the clock of the aggregators. */
-const startOf = ({ option }: Context, { asOf }: FleetReport): number => {
+const startOf = ({ option }: Context, { asOf, ageMs }: FleetReport): number => {
   const text = option('resume');
-  const time = Date.parse(text ?? asOf);
+  const time = text === undefined ? Date.parse(asOf) + ageMs : Date.parse(text);
   if (Number.isNaN(time)) throw new UsageError('--resume: expected a time such as 2026-11-29T10:00:00Z');
   return time;
 };
