@@ -16,7 +16,7 @@ export interface EventLoopMonitor extends Disposable {
 }
 
 const TICK_MS = 20;
-/** Interval of an idle process: 50 wake-ups per second would be most of its CPU time. */
+/** Interval of an idle process, that of {@link every}: more wake-ups would be most of its CPU time. */
 const QUIET_TICK_MS = 100;
 /** Utilisation since the last tick above which the process counts as busy. */
 const BUSY = 0.1;
@@ -45,10 +45,15 @@ export const monitorEventLoop = (windowMs: number, metrics: Pick<Metrics, 'gauge
     const before = atTick;
     atTick = performance.eventLoopUtilization();
     const { utilization } = performance.eventLoopUtilization(atTick, before);
-    tickMs = utilization > BUSY ? TICK_MS : QUIET_TICK_MS;
-    stopTicking = after(tickMs, tick);
+    schedule(utilization > BUSY ? TICK_MS : QUIET_TICK_MS);
   };
-  tick();
+  const schedule = (nextMs: number): void => {
+    if (nextMs === QUIET_TICK_MS && tickMs === QUIET_TICK_MS) return;
+    stopTicking();
+    tickMs = nextMs;
+    stopTicking = nextMs === QUIET_TICK_MS ? every(nextMs, tick) : after(nextMs, tick);
+  };
+  schedule(TICK_MS);
   const stop = every(windowMs, () => {
     const now = performance.eventLoopUtilization();
     last = {
