@@ -12,7 +12,10 @@ interface AgainstOptions {
   readonly rounds: number;
   /** One round of these benchmarks with the services of a checkout; undefined is this checkout. */
   readonly measure: (names: readonly string[], checkout: string | undefined) => Promise<BenchRow[]>;
+  /** Of progress. */
   readonly log: (line: string) => void;
+  /** Of the result. */
+  readonly print: (line: string) => void;
 }
 
 /** A row that is this much worse than before has a regression. */
@@ -39,7 +42,14 @@ export interface Comparison {
 }
 
 /** Measures both revisions in turns and prints the table. True if no row has a regression and none is undecided. */
-export const benchAgainst = async ({ revision, names, rounds, measure, log }: AgainstOptions): Promise<boolean> => {
+export const benchAgainst = async ({
+  revision,
+  names,
+  rounds,
+  measure,
+  log,
+  print,
+}: AgainstOptions): Promise<boolean> => {
   const checkout = checkoutOf(revision, log);
   const before: BenchRow[][] = [];
   const after: BenchRow[][] = [];
@@ -55,7 +65,7 @@ export const benchAgainst = async ({ revision, names, rounds, measure, log }: Ag
     rows = compareRounds(before, after);
     if (round >= Math.max(rounds, MIN_ROUNDS)) wanted = names.filter((name) => isUndecided(rows, name));
   }
-  for (const line of printComparisons(rows, revision)) log(line);
+  for (const line of printComparisons(rows, revision)) print(line);
   return rows.length > 0 && rows.every(({ outcome }) => outcome === 'ok');
 };
 

@@ -38,6 +38,8 @@ const SESSION_RETRY_MS = 200;
 const STOP_DEADLINE_MS = 5_000;
 /** A busy machine does not fail the benchmark, it only spoils it. */
 const READY_TIMEOUT_MS = 120_000;
+/** Defaults of a gateway in production that differ in the development fleet of the benchmark. */
+const PRODUCTION = { WARM_UP_MS: '5000' };
 
 /** A contestant; undefined when its program is not available. */
 export const createContestant = (name: ContestantName, environment: Environment): Contestant | undefined => {
@@ -103,6 +105,7 @@ const muster = (environment: Environment): Contestant => {
         ...{ name: 'muster', ...options, env, command: () => command },
         environment: (port, opsPort) => ({
           ...{ PORT: String(port), OPS_PORT: String(opsPort), INSTANCE_NAME: `bench-${port}` },
+          ...PRODUCTION,
         }),
         isReady: async (port) => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok,
       }),

@@ -41,7 +41,9 @@ const { values, positionals } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-const log = (line: string) => void process.stdout.write(`${line}\n`);
+const print = (line: string) => void process.stdout.write(`${line}\n`);
+/** Progress is not part of the results, which a shell may write to a file. */
+const log = (line: string) => void process.stderr.write(`${line}\n`);
 const isQuick = values.quick;
 const rounds = Number(values.rounds ?? (isQuick ? 1 : 3));
 const seconds = Number(values.seconds ?? (isQuick ? 1.5 : 2.5));
@@ -54,7 +56,7 @@ const names = positionals.length === 0 ? known : positionals;
 const isKnown =
   names.every((name) => known.includes(name)) && only.every((name) => CONTESTANTS.some((one) => one === name));
 if (values.help || !isKnown || !(rounds >= 1) || !(seconds > 0)) {
-  log(USAGE);
+  print(USAGE);
   process.exit(values.help ? 0 : 2);
 }
 
@@ -77,7 +79,7 @@ const measureAll = async (wanted: readonly string[], measured: MeasureOptions): 
 
 if (values.against !== undefined) {
   const isGood = await benchAgainst({
-    ...{ revision: values.against, rounds, log },
+    ...{ revision: values.against, rounds, log, print },
     names: names.filter((name) => name !== 'signatures'),
     measure: (wanted, checkout) => measureAll(wanted, { ...options, rounds: 1, only: ['muster'], checkout }),
   });
@@ -92,5 +94,5 @@ const timing = names.includes('signatures')
 mkdirSync(RAW_DIRECTORY, { recursive: true });
 const file = join(RAW_DIRECTORY, `rows-${new Date().toISOString().replaceAll(':', '-')}.json`);
 writeFileSync(file, JSON.stringify(rows, null, 1));
-log(`\n${rounds} rounds of ${seconds} s; load average before: ${loadBefore.toFixed(2)}; rows of all rounds: ${file}`);
-for (const line of [...printRows(rows), ...timing]) log(line);
+print(`\n${rounds} rounds of ${seconds} s; load average before: ${loadBefore.toFixed(2)}; rows of all rounds: ${file}`);
+for (const line of [...printRows(rows), ...timing]) print(line);
