@@ -169,5 +169,6 @@ const outcomeOf = (port: number): Promise<string> =>
     });
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'));
     socket.once('close', () => resolve(text.slice(9, 12) || 'closed'));
-    socket.write('GET /health HTTP/1.1\r\nHost: one\r\nConnection: close\r\n\r\n');
+    // Not the health: a process that is about to close the port answers that it drains.
+    socket.write('GET /livez HTTP/1.1\r\nHost: one\r\nConnection: close\r\n\r\n');
   });
