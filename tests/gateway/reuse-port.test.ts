@@ -125,7 +125,7 @@ describe.runIf(process.platform === 'linux')('one port', () => {
     await Promise.all(pending);
     const counts = Object.fromEntries([...Map.groupBy(outcomes, (one) => one)].map(([key, all]) => [key, all.length]));
     process.stdout.write(`restarts of three gateways on one port: ${JSON.stringify(counts)}\n`);
-    const { 200: served = 0, ECONNRESET: reset = 0, ...others } = counts;
+    const { 101: served = 0, ECONNRESET: reset = 0, ...others } = counts;
     expect(others).toEqual({});
     expect(served).toBeGreaterThan(100);
     expect(reset).toBeLessThanOrEqual(processes.length);
@@ -159,16 +159,24 @@ test('[PO6] given REUSE_PORT, then the default name has the ops port, and a free
   expect(() => readConfig({ ...shared, PORT: '0' })).toThrow('REUSE_PORT: expected a fixed PORT, got 0');
 });
 
-/** The status of one request on a new connection, or the code of its failure. */
+const UPGRADE = [
+  'GET /connection/websocket HTTP/1.1',
+  'Host: one',
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+].join('\r\n');
+
+/** The status of one upgrade, or the code of its failure. */
 const outcomeOf = (port: number): Promise<string> =>
   new Promise((resolve) => {
     const socket = connect(port, HOST);
-    let text = '';
-    socket.setEncoding('latin1').on('data', (part: string) => {
-      text += part;
+    socket.setEncoding('latin1').once('data', (text: string) => {
+      resolve(text.slice(9, 12));
+      socket.destroy();
     });
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'));
-    socket.once('close', () => resolve(text.slice(9, 12) || 'closed'));
-    // Not the health: a process that is about to close the port answers that it drains.
-    socket.write('GET /livez HTTP/1.1\r\nHost: one\r\nConnection: close\r\n\r\n');
+    socket.once('close', () => resolve('closed'));
+    socket.write(`${UPGRADE}\r\n\r\n`);
   });
