@@ -27,6 +27,8 @@ let status: string;
 /** Names of instances that do not start again, and of those that do not get empty. */
 let failsToStart: Set<string>;
 let keepsClients: Set<string>;
+/** True for an aggregator that lists an instance after its end. */
+let listsEnded: boolean;
 let stack: AsyncDisposableStack;
 let url = '';
 let home = '';
@@ -54,6 +56,7 @@ const restart = (name: string): void => {
     return;
   }
   starts += 1;
+  if (listsEnded) instances.push({ ...one });
   Object.assign(one, { id: `id-${starts}`, state: 'up', version: '1.1.0', startedAt: '2026-11-29T10:01:00.000Z' });
 };
 
@@ -80,7 +83,7 @@ beforeEach(async () => {
   stack = new AsyncDisposableStack();
   home = stack.adopt(mkdtempSync(join(tmpdir(), 'muster-rollout-')), (one) => rmSync(one, { recursive: true }));
   [events, starts, status] = [[], 0, 'operational'];
-  [failsToStart, keepsClients] = [new Set(), new Set()];
+  [failsToStart, keepsClients, listsEnded] = [new Set(), new Set(), false];
   instances = [
     instance('session-service', 'session-1'),
     instance('session-service', 'session-2'),
@@ -137,6 +140,15 @@ test('[CM21] given a fleet, when rollout runs, then instances are replaced one a
     order.map((name) => `${name} 1.0.0 1.1.0`),
   );
 }, 60_000);
+
+test('[CM29] given an aggregator that lists instances after their end, when rollout runs, then each is replaced once', async () => {
+  listsEnded = true;
+  const { code } = await rollout('--service', 'session-service');
+  expect({ code, restarts: events.filter((event) => event.startsWith('restart')) }).toEqual({
+    code: 0,
+    restarts: ['restart session-1 with 0', 'restart session-2 with 0'],
+  });
+});
 
 test('[CM22] [CM24] given an instance that does not start again, when rollout runs, then it stops with the way to continue, and continues', async () => {
   failsToStart.add('gateway-3');

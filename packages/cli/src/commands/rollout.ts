@@ -110,13 +110,14 @@ const planOf = (
 /** Replaces the instances of a service that started before the rollout. Rejects with the way to continue. */
 const replaceService = async (rolling: Rolling, service: string): Promise<void> => {
   const { context, watch, means, timeoutMs, since } = rolling;
-  const replacements = new Set<string>();
+  /** Successors, and what they have replaced: an aggregator may list an instance for a while after its end. */
+  const done = new Set<string>();
   let isPrepared = false;
   let current = service;
   try {
     for (;;) {
       const report = await watch.untilOperational('an operational fleet');
-      const old = emptiestFirst(report, service).filter((one) => isOld(one, since) && !replacements.has(one.id));
+      const old = emptiestFirst(report, service).filter((one) => isOld(one, since) && !done.has(one.id));
       const [next] = old;
       if (next === undefined) return;
       current = next.name;
@@ -125,7 +126,8 @@ const replaceService = async (rolling: Rolling, service: string): Promise<void> 
       );
       if (!isPrepared) await runLines(means.prepare?.(service) ?? [], timeoutMs);
       isPrepared = true;
-      replacements.add((await replaceInstance(rolling, service, next)).id);
+      const successor = await replaceInstance(rolling, service, next);
+      done.add(next.id).add(successor.id);
     }
   } catch (error) {
     throw stopped(rolling, current, error);

@@ -33,8 +33,10 @@ export const scaleIn: CliCommand = {
       return { text: lines.join('\n'), json: lines };
     }
     const removed: string[] = [];
+    /** Another aggregator may list an instance for a while after its end. */
+    const ended = new Set<string>();
     while (removed.length < count) {
-      const [next] = emptiestFirst(await watch.read(), service);
+      const [next] = emptiestFirst(await watch.read(), service).filter(({ id }) => !ended.has(id));
       if (next === undefined) throw new Error(`${service} has no instance left`);
       const lines = means.remove(next);
       context.note(`${service}: ${next.name} is next, with ${connectionsOf(next)} connections`);
@@ -46,6 +48,7 @@ export const scaleIn: CliCommand = {
         next.name,
       );
       removed.push(next.name);
+      ended.add(next.id);
       context.note(`${service}: ${next.name} has stopped`);
     }
     return { text: `stopped ${removed.join(', ')}`, json: { removed } };
