@@ -27,8 +27,10 @@ let status: string;
 /** Names of instances that do not start again, and of those that do not get empty. */
 let failsToStart: Set<string>;
 let keepsClients: Set<string>;
-/** True for an aggregator that lists an instance after its end. */
+/** True for an aggregator that lists an instance after its end; one that is stopped by turns, as of two aggregators. */
 let listsEnded: boolean;
+let ended: FakeInstance[];
+let reads: number;
 let stack: AsyncDisposableStack;
 let url = '';
 let home = '';
@@ -39,9 +41,15 @@ const instance = (service: string, name: string, connections = 0): FakeInstance 
 
 const find = (name: string): FakeInstance | undefined => instances.find((one) => one.name === name);
 
+/** Instances that the aggregator lists. */
+const listed = (): FakeInstance[] => {
+  reads += 1;
+  return listsEnded && reads % 2 === 0 ? [...ended, ...instances] : instances;
+};
+
 const snapshot = () => ({
   ...{ status, asOf: '2026-11-29T09:59:58.000Z', ageMs: 2_000, dependencies: {} },
-  services: [...Map.groupBy(instances, ({ service }) => service)].map(([service, of]) => ({
+  services: [...Map.groupBy(listed(), ({ service }) => service)].map(([service, of]) => ({
     ...{ service, status },
     instances: of.map(({ connections, ...one }) => ({ ...one, why: 'ready', forMs: 60_000, load: { connections } })),
   })),
@@ -66,9 +74,10 @@ const respond = (method: string, path: string, token: string | undefined): objec
   if (path === '/v1/fleet') return snapshot();
   if (path.startsWith('/restart/')) restart(path.slice('/restart/'.length));
   else if (path.startsWith('/stop/')) {
-    const stopped = path.slice('/stop/'.length);
-    events.push(`stop ${stopped} with ${find(stopped)?.connections}`);
-    instances = instances.filter((one) => one.name !== stopped);
+    const one = find(path.slice('/stop/'.length));
+    events.push(`stop ${one?.name} with ${one?.connections}`);
+    instances = instances.filter((other) => other !== one);
+    if (one !== undefined) ended.push(one);
   } else {
     const one = find(name);
     if (one === undefined || token !== `Bearer ${TOKEN}`) return undefined;
@@ -83,6 +92,7 @@ beforeEach(async () => {
   stack = new AsyncDisposableStack();
   home = stack.adopt(mkdtempSync(join(tmpdir(), 'muster-rollout-')), (one) => rmSync(one, { recursive: true }));
   [events, starts, status] = [[], 0, 'operational'];
+  [ended, reads] = [[], 0];
   [failsToStart, keepsClients, listsEnded] = [new Set(), new Set(), false];
   instances = [
     instance('session-service', 'session-1'),
@@ -148,6 +158,12 @@ test('[CM29] given an aggregator that lists instances after their end, when roll
     code: 0,
     restarts: ['restart session-1 with 0', 'restart session-2 with 0'],
   });
+});
+
+test('[CM29] given aggregators of which one lists instances after their end, when scale-in runs, then each is stopped once', async () => {
+  listsEnded = true;
+  const { code, out } = await muster(['scale-in', '2', '--command', requesting('stop'), '--timeout', '5']);
+  expect({ code, out }).toEqual({ code: 0, out: 'stopped gateway-2, gateway-3' });
 });
 
 test('[CM22] [CM24] given an instance that does not start again, when rollout runs, then it stops with the way to continue, and continues', async () => {

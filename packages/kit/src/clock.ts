@@ -35,8 +35,9 @@ const runDue = (): void => {
   const now = performance.now() + SHARED_TICK_MS / 2;
   for (const job of jobs) {
     if (job.dueAt > now && job.ms > SHARED_TICK_MS) continue;
-    // Missed runs are not repeated.
-    job.dueAt = Math.max(job.dueAt, now - job.ms) + job.ms;
+    const next = job.dueAt + job.ms;
+    // Runs missed by a blocked process are not repeated.
+    job.dueAt = next > now ? next : now + job.ms;
     job.run();
   }
 };

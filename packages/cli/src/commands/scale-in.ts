@@ -1,4 +1,5 @@
 import { type CliCommand, integerOption, onlyArgument, UsageError } from '../command.ts';
+import type { FleetReport, InstanceReport } from '../fleet.ts';
 import { connectionsOf, createFleetWatch, emptiestFirst } from '../fleet-watch.ts';
 import { drainInstance } from '../instance-drain.ts';
 import { RESTART_OPTIONS, restartMeansOf, runLines } from '../restart-means.ts';
@@ -32,11 +33,12 @@ export const scaleIn: CliCommand = {
       const lines = candidates.slice(0, count).flatMap((one) => [`drain ${one.name}`, ...means.remove(one)]);
       return { text: lines.join('\n'), json: lines };
     }
-    const removed: string[] = [];
-    /** Another aggregator may list an instance for a while after its end. */
-    const ended = new Set<string>();
+    const removed: InstanceReport[] = [];
+    // Another aggregator may list an instance for a while after its end.
+    const present = (report: FleetReport) =>
+      emptiestFirst(report, service).filter(({ id }) => !removed.some((one) => one.id === id));
     while (removed.length < count) {
-      const [next] = emptiestFirst(await watch.read(), service).filter(({ id }) => !ended.has(id));
+      const [next] = present(await watch.read());
       if (next === undefined) throw new Error(`${service} has no instance left`);
       const lines = means.remove(next);
       context.note(`${service}: ${next.name} is next, with ${connectionsOf(next)} connections`);
@@ -44,13 +46,13 @@ export const scaleIn: CliCommand = {
       await runLines(lines, timeoutMs);
       await watch.until(
         `the end of ${next.name}`,
-        (report) => !emptiestFirst(report, service).some(({ id }) => id === next.id) || 'it is still listed',
+        (report) => !present(report).some(({ id }) => id === next.id) || 'it is still listed',
         next.name,
       );
-      removed.push(next.name);
-      ended.add(next.id);
+      removed.push(next);
       context.note(`${service}: ${next.name} has stopped`);
     }
-    return { text: `stopped ${removed.join(', ')}`, json: { removed } };
+    const names = removed.map(({ name }) => name);
+    return { text: `stopped ${names.join(', ')}`, json: { removed: names } };
   },
 };

@@ -155,6 +155,7 @@ const ignore = (): void => {};
 
 /** Faults of the gateway, logged where they occur. */
 const UNREPORTED: ReadonlySet<string> = new Set(['INTERNAL', 'OVERLOADED', 'REDIS_UNAVAILABLE', 'DRAINING']);
+
 /** Path and parameters of a request; most requests are for the protocol endpoint, without parameters. */
 const targetOf = ({ url = '/' }: IncomingMessage): Pick<URL, 'pathname' | 'searchParams'> =>
   url === PROTOCOL_PATH ? PROTOCOL_TARGET : new URL(url, 'http://gateway');
