@@ -27,7 +27,7 @@ let status: string;
 /** Names of instances that do not start again, and of those that do not get empty. */
 let failsToStart: Set<string>;
 let keepsClients: Set<string>;
-/** True for an aggregator that lists an instance after its end; one that is stopped by turns, as of two aggregators. */
+/** True for aggregators that list an instance after its end: a restarted instance always, a stopped instance in every second answer. */
 let listsEnded: boolean;
 let ended: FakeInstance[];
 let reads: number;
@@ -160,7 +160,7 @@ test('[CM29] given an aggregator that lists instances after their end, when roll
   });
 });
 
-test('[CM29] given aggregators of which one lists instances after their end, when scale-in runs, then each is stopped once', async () => {
+test('[CM29] given two aggregators, when scale-in runs and the second still lists what has ended, then each instance is stopped once', async () => {
   listsEnded = true;
   const { code, out } = await muster(['scale-in', '2', '--command', requesting('stop'), '--timeout', '5']);
   expect({ code, out }).toEqual({ code: 0, out: 'stopped gateway-2, gateway-3' });

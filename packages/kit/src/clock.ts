@@ -42,7 +42,10 @@ const runDue = (): void => {
   }
 };
 
-/** Runs `run` every `ms` milliseconds without keeping the process alive. Each run is up to 50 ms early or late. */
+/**
+ * Runs `run` every `ms` milliseconds without keeping the process alive. From 100 ms, a run is up to 50 ms early or late, and the first
+ * of a job of 100 ms up to 100 ms early.
+ */
 export const every = (ms: number, run: () => void): Stop => {
   if (ms < SHARED_TICK_MS) {
     const timer = setInterval(run, ms);
